@@ -1,0 +1,476 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's hosts as Docker containers: the engine, the image, one container a host.
+
+Standard library only: it runs before there is a virtual environment. Results are JSON on
+standard output, progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+
+LABEL = "weblab.stacks"
+RELEASES = ("bookworm", "trixie")
+
+#: What a managed host has before Ansible comes: an init, a Python, the tools to look at it.
+BASE_PACKAGES = (
+    "systemd systemd-sysv dbus python3 python3-apt iproute2 ca-certificates procps sudo curl logrotate"
+).split()
+
+#: What the roles and the lab's applications install; a warm image has them downloaded, not installed.
+#: A name that a release does not know is left out, one that is missing here is downloaded as ever.
+WARM_PACKAGES = (
+    "apache2 libapache2-mod-php php-fpm php-mysql php-gd php-xml php-mbstring php-curl "
+    "nginx nginx-light uwsgi-core uwsgi-plugin-python3 python3-django python3-mysqldb python3-pymysql python3-pil "
+    "mariadb-server mariadb-client wordpress unzip"
+).split()
+
+#: Enough for systemd as the first process, without --privileged. Docker ignores AppArmor's option where there is none.
+RUN_OPTIONS = (
+    "--cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+    "--cgroupns=private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp -e container=docker --stop-signal SIGRTMIN+3"
+).split()
+INIT = "/usr/local/sbin/weblab-init"
+
+RECIPE = pathlib.Path(__file__).with_name("lab_image.sh")
+
+
+class LabError(Exception):
+    """What is wrong and what to do."""
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(f"{problem}\n  What to do: {fix}" if fix else problem)
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(
+    argv: t.Sequence[str], *, timeout: float | None = None, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command quietly; a missing program and a timeout are results, too."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=stdin or "", check=False)
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]}: not installed")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 124, "", f"{shlex.join(argv)}: no answer within {timeout} s")
+
+
+def must(argv: t.Sequence[str], *, stdin: str | None = None) -> str:
+    done = run(argv, stdin=stdin)
+    if done.returncode:
+        raise LabError(f"{shlex.join(argv)} failed ({done.returncode}): {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> t.Iterator[None]:
+    """One builder at a time, whoever asks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+# --- the engine ---------------------------------------------------------------------------------
+
+
+def engine_answers() -> str | None:
+    """None when a Docker engine answers, else what the client says."""
+    done = run(["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=20)
+    if done.returncode == 0 and done.stdout.strip():
+        return None
+    return (done.stderr or done.stdout).strip() or "no answer"
+
+
+def os_release() -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+        return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+    return {}
+
+
+def engine_obstacle(complaint: str) -> LabError | None:
+    """Why this process cannot get an engine going by itself, or None."""
+    if os.environ.get("DOCKER_HOST"):
+        return LabError(
+            f"No Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}: {complaint}",
+            "start that engine, or unset DOCKER_HOST to use this machine's own.",
+        )
+    if os.geteuid() != 0:
+        if "permission denied" in complaint.lower():
+            return LabError(
+                f"This user may not use the Docker engine: {complaint}",
+                "sudo usermod -aG docker $USER, log out and in again; or run make as root.",
+            )
+        return LabError(
+            f"No Docker engine answers, and only root can install or start one: {complaint}",
+            "run make as root (on Debian it installs and starts docker.io by itself), "
+            "or install Docker, start it, and try again; DOCKER_HOST names an engine elsewhere.",
+        )
+    release = os_release()
+    if not shutil.which("dockerd") and "debian" not in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
+        return LabError(
+            f"No Docker engine answers, and this is not Debian but {release.get('PRETTY_NAME', 'an unknown system')}.",
+            "install Docker with this system's own packages, start it, and try again.",
+        )
+    return None
+
+
+def ensure_engine(state: pathlib.Path, *, only_check: bool = False) -> bool:
+    """True when something had to be installed or started."""
+    complaint = engine_answers()
+    if complaint is None:
+        return False
+    obstacle = engine_obstacle(complaint)
+    if obstacle:
+        raise obstacle
+    if only_check:
+        return False
+    if not (shutil.which("dockerd") and shutil.which("docker")):
+        apt_install("docker.io", "iptables", "mmdebstrap")
+    start_engine(state)
+    return True
+
+
+def apt_install(*packages: str) -> None:
+    say(f"Installing {', '.join(packages)} with apt-get")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for argv in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]):
+        done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+        if done.returncode:
+            raise LabError(
+                f"{shlex.join(argv)} failed ({done.returncode}).", "read apt's message above, repair it, try again."
+            )
+
+
+def start_engine(state: pathlib.Path) -> None:
+    if pathlib.Path("/run/systemd/system").is_dir():
+        say("Starting docker.service")
+        must(["systemctl", "start", "docker.service"])
+        wait_for_engine("journalctl -u docker.service -n 30", None)
+        return
+    say("No service manager here: starting dockerd")
+    state.mkdir(parents=True, exist_ok=True)
+    log = state / "dockerd.log"
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    (state / "dockerd.pid").write_text(f"{daemon.pid}\n", encoding="ascii")
+    try:
+        wait_for_engine(str(log), daemon)
+    except LabError:
+        stop_engine(state)
+        raise
+
+
+def wait_for_engine(log: str, daemon: subprocess.Popen[bytes] | None) -> None:
+    deadline = time.monotonic() + 60
+    while (complaint := engine_answers()) is not None:
+        if time.monotonic() > deadline or (daemon and daemon.poll() is not None):
+            words = complaint
+            with contextlib.suppress(OSError):
+                words = "".join(pathlib.Path(log).read_text(encoding="utf-8").splitlines(keepends=True)[-8:])
+            raise LabError(f"The Docker engine does not come up: {words}", f"see {log}")
+        time.sleep(0.3)
+
+
+def stop_engine(state: pathlib.Path) -> bool:
+    """Stop the engine that start_engine started, and no other."""
+    pidfile = state / "dockerd.pid"
+    try:
+        pid = int(pidfile.read_text(encoding="ascii"))
+        name = pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        pidfile.unlink(missing_ok=True)
+        return False
+    if name == "dockerd":
+        say(f"Stopping dockerd ({pid})")
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while running(pid):
+            if time.monotonic() > deadline:
+                raise LabError(f"dockerd ({pid}) does not stop.", f"kill -9 {pid}")
+            time.sleep(0.2)
+    pidfile.unlink()
+    return True
+
+
+def running(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+# --- the image ----------------------------------------------------------------------------------
+
+
+def recipe_hash() -> str:
+    recipe = RECIPE.read_bytes() + "\n".join(BASE_PACKAGES).encode()
+    return hashlib.sha256(recipe).hexdigest()[:12]
+
+
+def image_id(tag: str) -> str | None:
+    done = run(["docker", "image", "inspect", "--format", "{{.Id}}", tag])
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def ensure_image(state: pathlib.Path, release: str, *, warm: bool = False) -> str:
+    """The tag of an image of this recipe; made when there is none."""
+    if release not in RELEASES:
+        raise LabError(f"There is no lab image of Debian {release!r}.", f"one of {', '.join(RELEASES)}.")
+    base = f"weblab-base:{release}-{recipe_hash()}"
+    packages = hashlib.sha256(" ".join(WARM_PACKAGES).encode()).hexdigest()[:6]
+    # Package lists go out of date: a warm image is good for its day.
+    warmed = f"weblab-warm:{release}-{recipe_hash()}-{packages}-{datetime.date.today():%Y%m%d}"
+    tag = warmed if warm else base
+    if image_id(tag):
+        return tag
+    with locked(state / "image.lock"):
+        if not image_id(base):
+            build_base(release, base)
+        if warm and not image_id(warmed):
+            say(f"Downloading the packages of {release} once for all containers")
+            script = (
+                "apt-get update -q && apt-get install -y -q --download-only --no-install-recommends "
+                f"$(apt-cache --generate pkgnames | grep -Fx {' '.join('-e ' + name for name in WARM_PACKAGES)})"
+            )
+            customise(base, warmed, ["/bin/sh", "-euc", script])
+        for old in must(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{tag.split(':')[0]}"]).split():
+            if old.split(":")[1].startswith(f"{release}-") and old != tag:
+                run(["docker", "image", "rm", old])  # refused while a container uses it: next time
+    return tag
+
+
+def build_base(release: str, tag: str) -> None:
+    plain = f"weblab-plain:{release}"
+    pulled = pull(f"debian:{release}")
+    if pulled:
+        must(["docker", "tag", pulled, plain])
+    else:
+        bootstrap(release, plain)
+    say(f"Making the base image of {release}")
+    try:
+        customise(plain, tag, ["/bin/sh", "-s", *BASE_PACKAGES], stdin=RECIPE.read_text(encoding="utf-8"))
+    finally:
+        run(["docker", "image", "rm", plain])
+
+
+def pull(image: str) -> str | None:
+    """The image's name when it is here or a registry has it."""
+    if image_id(image):
+        return image
+    say(f"Asking the registry for {image}")
+    # A closed network may swallow packets: the slow part of a pull prints progress, the first answer must not take long.
+    asked = run(["docker", "manifest", "inspect", image], timeout=15)
+    if asked.returncode == 0 or "experimental" in asked.stderr:
+        done = run(["docker", "pull", "-q", image], timeout=300)
+        if done.returncode == 0:
+            return image
+        asked = done
+    say(f"No registry answers ({asked.stderr.strip().splitlines()[-1:] or 'no message'}); using mmdebstrap")
+    return None
+
+
+def bootstrap(release: str, tag: str) -> None:
+    if not shutil.which("mmdebstrap"):
+        if os.geteuid() == 0 and shutil.which("apt-get"):
+            apt_install("mmdebstrap")
+        else:
+            raise LabError(
+                f"No registry gives a Debian image, and mmdebstrap is not installed to make one of {release}.",
+                f"install mmdebstrap (as root: apt-get install mmdebstrap), or load an image named debian:{release}.",
+            )
+    include = ",".join(BASE_PACKAGES)
+    argv = ["mmdebstrap", "--variant=minbase", f"--include={include}", "--dpkgopt=force-unsafe-io", release, "-"]
+    say(shlex.join(argv))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=sys.stderr, stdin=subprocess.DEVNULL) as made:
+        imported = subprocess.run(
+            ["docker", "import", "-", tag], stdin=made.stdout, capture_output=True, text=True, check=False
+        )
+    if made.returncode or imported.returncode:
+        run(["docker", "image", "rm", tag])
+        raise LabError(f"mmdebstrap or docker import failed. {imported.stderr.strip()}", "see the messages above.")
+
+
+def customise(image: str, tag: str, command: t.Sequence[str], *, stdin: str = "") -> None:
+    """Run a command in the image and keep the result under another name."""
+    container = must(["docker", "create", "-i", "--label", LABEL, image, *command])
+    try:
+        done = run(["docker", "start", "-a", "-i", container], stdin=stdin)
+        if done.returncode:
+            raise LabError(f"The image {tag} cannot be made: {(done.stdout + done.stderr).strip()[-2000:]}")
+        must(["docker", "commit", "-c", f'CMD ["{INIT}"]', "-c", f"LABEL {LABEL}=image", container, tag])
+    finally:
+        run(["docker", "rm", "-f", "-v", container])
+
+
+# --- a host -------------------------------------------------------------------------------------
+
+
+def up(state: pathlib.Path, name: str, release: str, publish: t.Sequence[str], *, warm: bool = False) -> bool:
+    """True when the container had to be made or started."""
+    image = ensure_image(state, release, warm=warm)
+    ports = [word for port in publish for word in ("-p", f"127.0.0.1:{port}:{port}")]
+    # Not the warm image's day: a lab does not start anew each morning.
+    wanted = hashlib.sha256(json.dumps([recipe_hash(), release, ports, RUN_OPTIONS]).encode()).hexdigest()[:12]
+    template = '{{index .Config.Labels "%s"}} {{index .Config.Labels "%s.spec"}} {{.State.Running}}' % (LABEL, LABEL)
+    found = run(["docker", "inspect", "--type", "container", "--format", template, name])
+    if found.returncode == 0:
+        kind, spec, alive = (found.stdout.strip().split(" ") + ["", ""])[:3]
+        if kind != "host":
+            raise LabError(f"A container named {name} exists that this lab did not make.", f"docker rm -f {name}")
+        if spec == wanted and alive == "true":
+            return False
+        if spec == wanted:
+            must(["docker", "start", name])
+            wait_for_systemd(name)
+            return True
+        say(f"{name} was made from another description: making it anew")
+        must(["docker", "rm", "-f", "-v", name])
+    argv = ["docker", "run", "-d", "--name", name, "--hostname", name, "--label", f"{LABEL}=host"]
+    argv += ["--label", f"{LABEL}.spec={wanted}", *RUN_OPTIONS, *ports, image]
+    done = run(argv)
+    if done.returncode:
+        run(["docker", "rm", "-f", "-v", name])
+        raise LabError(f"Docker cannot start {name}: {done.stderr.strip()}", remedy(done.stderr))
+    wait_for_systemd(name)
+    return True
+
+
+#: Words in an engine's or systemd's last message, and what helps.
+REMEDIES = (
+    (
+        ("port is already allocated", "address already in use"),
+        "stop what listens on that port (ss -ltnp shows it), or change weblab_docker.publish and the sites' ports.",
+    ),
+    (
+        ("too many open files", "inotify"),
+        "raise the host's limit: sysctl -w fs.inotify.max_user_instances=1024",
+    ),
+    (
+        ("unable to apply caps", "capabilities", "operation not permitted"),
+        "the engine withholds CAP_SYS_ADMIN or CAP_NET_ADMIN: use an engine that runs as root, not a rootless one.",
+    ),
+    (
+        ("read-only file system", "cgroup"),
+        "systemd needs a writable cgroup of its own: Docker 20.10 or newer with private cgroup namespaces "
+        "(docker info must not say 'cgroupns' is missing); on a kernel without cgroup namespaces use another host.",
+    ),
+)
+
+
+def remedy(words: str) -> str:
+    for signs, fix in REMEDIES:
+        if any(sign in words.lower() for sign in signs):
+            return fix
+    return "read the message above; docker info shows the engine's own warnings."
+
+
+def wait_for_systemd(name: str, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    answer = ""
+    while time.monotonic() < deadline:
+        # "offline" is systemd not yet listening; a container that is gone says so.
+        done = run(["docker", "exec", name, "systemctl", "is-system-running"], timeout=20)
+        answer = done.stdout.strip() or done.stderr.strip()
+        if answer in ("running", "degraded"):
+            return
+        if "is not running" in answer or "No such container" in answer:
+            break
+        time.sleep(0.2)
+    logs = run(["docker", "logs", "--tail", "20", name])
+    words = f"{logs.stdout}{logs.stderr}".strip()
+    engine = run(["docker", "info", "--format", "cgroup {{.CgroupVersion}}, {{.CgroupDriver}}, {{.SecurityOptions}}"])
+    raise LabError(
+        f"systemd does not come up in {name}: {answer}\n  its last words: {words or '(none)'}\n"
+        f"  the engine: {engine.stdout.strip()}",
+        remedy(words + answer),
+    )
+
+
+def down(names: t.Sequence[str]) -> bool:
+    """True when a container of these names was removed."""
+    changed = False
+    for name in names:
+        found = run(["docker", "inspect", "--type", "container", "--format", '{{index .Config.Labels "%s"}}' % LABEL, name])
+        if found.returncode == 0 and found.stdout.strip() == "host":
+            must(["docker", "rm", "-f", "-v", name])
+            changed = True
+    return changed
+
+
+def purge() -> bool:
+    """Remove every container and image with the lab's label."""
+    containers = must(["docker", "ps", "-aq", "--filter", f"label={LABEL}"]).split()
+    if containers:
+        must(["docker", "rm", "-f", "-v", *containers])
+    images = sorted(set(must(["docker", "image", "ls", "-q", "--filter", f"label={LABEL}"]).split()))
+    if images:
+        must(["docker", "image", "rm", "-f", *images])
+    return bool(containers or images)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--state", type=pathlib.Path, default=pathlib.Path(".lab"), help="where the lab keeps its notes")
+    commands = parser.add_subparsers(dest="command", required=True)
+    engine = commands.add_parser("engine", help="find a Docker engine; as root on Debian install and start one")
+    engine.add_argument("--check", action="store_true", help="only say whether that will do")
+    commands.add_parser("engine-stop", help="stop the engine that `engine` started")
+    image = commands.add_parser("image", help="make the image of a release, print its tag")
+    host = commands.add_parser("up", help="make and start one host")
+    for command in (image, host):
+        command.add_argument("--release", default="bookworm")
+        command.add_argument("--warm", action="store_true", help="with the packages of all roles downloaded")
+    host.add_argument("--publish", action="append", default=[], help="a port to publish on 127.0.0.1")
+    host.add_argument("name")
+    gone = commands.add_parser("down", help="remove hosts")
+    gone.add_argument("name", nargs="+")
+    commands.add_parser("purge", help="remove all containers and images of the lab")
+    args = parser.parse_args()
+    state: pathlib.Path = args.state
+    result: dict[str, t.Any] = {}
+    try:
+        if args.command == "engine":
+            result = {"changed": ensure_engine(state, only_check=args.check)}
+        elif args.command == "engine-stop":
+            result = {"changed": stop_engine(state)}
+        elif args.command == "image":
+            result = {"image": ensure_image(state, args.release, warm=args.warm)}
+        elif args.command == "up":
+            result = {"changed": up(state, args.name, args.release, args.publish, warm=args.warm)}
+        elif args.command == "down":
+            result = {"changed": down(args.name)}
+        elif args.command == "purge":
+            result = {"changed": purge()}
+    except LabError as error:
+        say(f"error: {error}")
+        return 1
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

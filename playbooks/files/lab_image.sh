@@ -1,0 +1,43 @@
+#!/bin/sh
+# Runs once inside a plain Debian file system: makes it the lab's base image.
+# Usage: lab_image.sh PACKAGE...
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+
+# What Debian's own Docker image carries for application containers and a host does not have:
+# services that may not start, archives that are thrown away.
+rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-clean
+
+# A lab is thrown away, not recovered: do not wait for the disk at every unpacked file.
+echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/weblab-lab
+
+missing=
+for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    apt-get update -q
+    # shellcheck disable=SC2086
+    apt-get install -y -q --no-install-recommends $missing
+    apt-get clean
+fi
+
+# On cgroup v2 Docker mounts the hierarchy read-only; systemd needs its own part of it writable.
+cat > /usr/local/sbin/weblab-init <<'INIT'
+#!/bin/sh
+[ ! -e /sys/fs/cgroup/cgroup.controllers ] || mount -o remount,rw /sys/fs/cgroup
+exec /lib/systemd/systemd
+INIT
+chmod 0755 /usr/local/sbin/weblab-init
+
+# Timers that would hold apt's lock in the middle of a run, and a console that is not there.
+systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
+    getty.target console-getty.service systemd-firstboot.service
+
+# Every container becomes a machine of its own.
+: > /etc/machine-id
+
+# Emptied lists with a fresh date look up to date to apt's users, and every package is "not found".
+rm -rf /var/lib/apt/lists/*
+mkdir -p /var/lib/apt/lists/partial
+touch -d @0 /var/lib/apt/lists
