@@ -1,0 +1,39 @@
+# Everything starts here. A Debian machine with Python 3.11 or newer, make and git is enough; see README.md.
+PYTHON ?= python3
+INVENTORY ?= inventories/lab
+# How many tests run at a time, and which: make test TESTS=tests/unit
+JOBS ?= auto
+TESTS ?= tests
+MAKE_LAB = $(PYTHON) lab/make.py
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint unit bench sanity pins down distclean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+lab:  ## Bring up the lab: every stack on one host (INVENTORY=inventories/lab)
+	@$(MAKE_LAB) lab --inventory $(INVENTORY)
+
+test:  ## Run everything that CI runs (TESTS=tests/unit for a part of it)
+	@$(MAKE_LAB) test -- -n $(JOBS) --dist worksteal $(TESTS)
+
+lint:  ## Run ruff, mypy, ansible-lint and ansible-test sanity only
+	@$(MAKE_LAB) venv
+	@.venv/bin/pytest -n $(JOBS) --dist worksteal tests/lint
+
+unit:  ## Run the tests that need neither Docker nor root
+	@$(MAKE_LAB) venv
+	@.venv/bin/pytest -n $(JOBS) tests/unit
+
+bench:  ## Measure against bare apt-get and a playbook that only gathers facts
+	@$(MAKE_LAB) bench
+
+pins:  ## Pin the newest versions of requirements*.in into requirements*.txt
+	@$(PYTHON) lab/pins.py
+
+down:  ## Remove the lab: containers, images, .lab, and the Docker engine if `make lab` started it
+	@$(MAKE_LAB) down
+
+distclean: down  ## Remove the virtual environment and all caches as well
+	@rm -rf .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache

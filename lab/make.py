@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the Makefile's targets do, from a bare Debian on.
+
+Standard library only: the first thing it makes is the virtual environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "playbooks" / "files"))
+
+import lab_docker  # noqa: E402
+from lab_docker import LabError, say  # noqa: E402
+
+STATE = ROOT / ".lab"
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+OLDEST_PYTHON = (3, 11)
+
+
+class Phases:
+    """Names what is going on, and afterwards what it took."""
+
+    def __init__(self) -> None:
+        self.times: list[tuple[str, float]] = []
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> t.Iterator[None]:
+        say(f"\n==> {name}")
+        started = time.monotonic()
+        try:
+            yield
+        except LabError:
+            say(f"==> {name}: failed after {time.monotonic() - started:.1f} s")
+            raise
+        self.times.append((name, time.monotonic() - started))
+        say(f"==> {name}: {self.times[-1][1]:.1f} s")
+
+    def report(self) -> None:
+        width = max((len(name) for name, _ in self.times), default=0)
+        say("\nWhat it took")
+        for name, seconds in [*self.times, ("together", sum(seconds for _, seconds in self.times))]:
+            say(f"  {name:<{max(width, 8)}}  {seconds:7.1f} s")
+
+
+def call(argv: t.Sequence[str | os.PathLike[str]], **environment: str) -> None:
+    """Run a command in sight of the user."""
+    words = [os.fspath(word) for word in argv]
+    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment}
+    code = subprocess.run(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False).returncode
+    if code:
+        raise LabError(f"{shlex.join(words)} failed ({code}).", "read the messages above, repair, run the same again.")
+
+
+# --- the virtual environment --------------------------------------------------------------------
+
+
+class Environment:
+    """The virtual environment with pinned requirements; installed in the background, once for each content."""
+
+    def __init__(self, requirements: str) -> None:
+        self.requirements = ROOT / requirements
+        pins = b"".join((ROOT / name).read_bytes() for name in {"requirements.txt", requirements})
+        self.wanted = hashlib.sha256(pins + sys.version.encode() + str(VENV).encode()).hexdigest()
+        self.stamp = VENV / f".installed-{self.requirements.stem}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.stamp.is_file() and self.stamp.read_text(encoding="ascii") == self.wanted
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is changed."""
+        if sys.version_info < OLDEST_PYTHON:
+            raise LabError(
+                f"Python {sys.version.split()[0]} is too old.", "make PYTHON=python3.11 ... (3.11, 3.12 or 3.13)."
+            )
+        if not self.ready and not venv_works() and (os.geteuid() != 0 or not shutil.which("apt-get")):
+            raise LabError(
+                "This Python cannot make virtual environments (its module ensurepip is missing).",
+                "as root: apt-get install python3-venv",
+            )
+
+    def start(self) -> None:
+        if self.ready:
+            return
+        if not venv_works():
+            lab_docker.apt_install("python3-venv")
+        log = STATE / "venv.log"
+        STATE.mkdir(exist_ok=True)
+        say(f"Installing {self.requirements.name} into {VENV.name} in the background (messages in .lab/{log.name})")
+        # Compiling every module of the ansible package takes longer than fetching it; Python compiles what is used.
+        script = 'set -e; "$1" -m venv "$2"; exec "$2/bin/pip" install --no-compile --progress-bar off -r "$3"'
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                ["/bin/sh", "-c", script, "sh", sys.executable, VENV, self.requirements],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        if self.process is None:
+            return
+        if self.process.wait():
+            words = (STATE / "venv.log").read_text(encoding="utf-8").splitlines()[-8:]
+            raise LabError("The virtual environment cannot be made:\n" + "\n".join(words), "see .lab/venv.log")
+        self.stamp.write_text(self.wanted, encoding="ascii")
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+
+
+def venv_works() -> bool:
+    return lab_docker.run([sys.executable, "-c", "import ensurepip, venv"]).returncode == 0
+
+
+@contextlib.contextmanager
+def prepared(phases: Phases, requirements: str, images: t.Sequence[tuple[str, bool]]) -> t.Iterator[bool]:
+    """Virtual environment, engine and images, in parallel; yields whether the engine was started for this."""
+    environment = Environment(requirements)
+    environment.check()
+    lab_docker.ensure_engine(STATE, only_check=True)
+    try:
+        environment.start()
+        with phases("Docker engine"):
+            started = lab_docker.ensure_engine(STATE)
+        for release, warm in images:
+            with phases(f"Image of {release}{' with packages' if warm else ''}"):
+                lab_docker.ensure_image(STATE, release, warm=warm)
+        with phases("Virtual environment"):
+            environment.wait()
+        yield started
+    finally:
+        environment.stop()
+
+
+# --- the targets --------------------------------------------------------------------------------
+
+
+def lab(phases: Phases, inventory: str) -> None:
+    with prepared(phases, "requirements.txt", [("bookworm", False)]):
+        for playbook, what in (("lab", "Lab hosts"), ("site", "Stacks"), ("verify", "Verification")):
+            with phases(f"{what} (playbooks/{playbook}.yml)"):
+                call([BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"])
+    phases.report()
+    call([BIN / "python", "lab/table.py", STATE / "lab.json"])
+
+
+def test(phases: Phases, arguments: t.Sequence[str]) -> None:
+    """Everything that CI runs. An engine that was started for it is stopped after it."""
+    with prepared(phases, "requirements-dev.txt", [("bookworm", True), ("trixie", True)]) as started:
+        phases.report()
+        try:
+            call([BIN / "pytest", *arguments])
+        finally:
+            if started:
+                lab_docker.stop_engine(STATE)
+
+
+def venv(phases: Phases) -> None:
+    environment = Environment("requirements-dev.txt")
+    environment.check()
+    with phases("Virtual environment"):
+        environment.start()
+        environment.wait()
+
+
+def down(phases: Phases) -> None:
+    with phases("Containers, images, engine"):
+        if lab_docker.engine_answers() is None:
+            lab_docker.purge()
+        lab_docker.stop_engine(STATE)
+        shutil.rmtree(STATE, ignore_errors=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("lab").add_argument("--inventory", default="inventories/lab")
+    commands.add_parser("test").add_argument("arguments", nargs="*")
+    commands.add_parser("venv")
+    commands.add_parser("down")
+    args = parser.parse_args()
+    phases = Phases()
+    try:
+        if args.command == "lab":
+            lab(phases, args.inventory)
+        elif args.command == "test":
+            test(phases, args.arguments)
+        elif args.command == "venv":
+            venv(phases)
+        elif args.command == "down":
+            down(phases)
+    except LabError as error:
+        say(f"\nerror: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("\ninterrupted; the same command takes it up again")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
