@@ -1,0 +1,158 @@
+<?php
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+/*
+ * Who served me: what the PHP process that answers knows about itself.
+ * The keys are the same as those of whoami.py; the role's README documents them.
+ * What cannot be known is null, never a guess.
+ */
+
+declare(strict_types=1);
+
+function proc_read(string $path): ?string
+{
+    $text = @file_get_contents($path, false, null, 0, 4096);
+    $text = $text === false ? '' : trim(str_replace("\0", ' ', $text));
+    return $text === '' ? null : $text;
+}
+
+function proc_status(string $field): ?string
+{
+    return preg_match("/^$field:\\s*(.+)$/m", proc_read('/proc/self/status') ?? '', $found) ? $found[1] : null;
+}
+
+/** The value that the web server set for this site (SetEnv, a FastCGI parameter, a pool's env). */
+function declared(string $name): ?string
+{
+    $value = $_SERVER[$name] ?? getenv($name);
+    return is_string($value) && $value !== '' ? $value : null;
+}
+
+function account(string $file, int $id): string
+{
+    foreach (@file($file, FILE_IGNORE_NEW_LINES) ?: [] as $line) {
+        $fields = explode(':', $line);
+        if (($fields[2] ?? '') === (string) $id) {
+            return $fields[0];
+        }
+    }
+    return (string) $id;
+}
+
+/** "10.0.0.1:80", or "[::1]:80". */
+function host_port(string $host, ?string $port): string
+{
+    $host = str_contains($host, ':') ? "[$host]" : $host;
+    return $port === null || $port === '' ? $host : "$host:$port";
+}
+
+/** Only mod_php lives in the web server and can ask it for its MPM; elsewhere the site declares it. */
+function mpm(): ?string
+{
+    if (function_exists('apache_get_modules')) {
+        $found = array_intersect(['prefork', 'worker', 'event', 'itk', 'mpm_itk'], apache_get_modules());
+        if (in_array('itk', $found, true) || in_array('mpm_itk', $found, true)) {
+            return 'itk';
+        }
+        return $found ? reset($found) : null;
+    }
+    return declared('WEBLAB_MPM');
+}
+
+function facts(): array
+{
+    $fpm = function_exists('fpm_get_status') ? fpm_get_status() : null;
+    $worker = null;
+    $requests = null;
+    foreach ($fpm['procs'] ?? [] as $number => $process) {
+        if ($process['pid'] === getmypid()) {
+            $worker = $number + 1;
+            $requests = $process['requests'];
+        }
+    }
+    $in_server = PHP_SAPI === 'apache2handler';
+    // An FPM worker may not look at its own descriptors (it is not dumpable): the site has to declare its socket.
+    $socket = $in_server
+        ? host_port($_SERVER['SERVER_ADDR'] ?? '', $_SERVER['SERVER_PORT'] ?? null)
+        : declared('WEBLAB_SOCKET');
+    $known_from = $socket === null ? null : ($in_server ? 'server' : 'configuration');
+    preg_match('/^(\d+) \(.*\) \S (\d+)/', proc_read('/proc/self/stat') ?? '', $stat);
+    $parent = isset($stat[2]) ? (int) $stat[2] : null;
+    $uid = (int) explode("\t", proc_status('Uid') ?? '')[1];
+    $gid = (int) explode("\t", proc_status('Gid') ?? '')[1];
+    $nonce = $_GET['nonce'] ?? '';
+    // The task that runs this request: 123/task/124 in a threaded server.
+    $thread = @readlink('/proc/thread-self');
+    return [
+        'site' => declared('WEBLAB_SITE'),
+        'stack' => declared('WEBLAB_STACK'),
+        'language' => 'PHP ' . PHP_VERSION,
+        'server_software' => $_SERVER['SERVER_SOFTWARE'] ?? null,
+        'sapi' => PHP_SAPI,
+        'gateway' => $in_server ? 'none' : (str_contains(PHP_SAPI, 'fcgi') ? 'fastcgi' : PHP_SAPI),
+        'mpm' => mpm(),
+        'pid' => getmypid(),
+        'ppid' => $parent,
+        'thread' => $thread ? (int) basename($thread) : null,
+        'threads' => ($threads = proc_status('Threads')) !== null ? (int) $threads : null,
+        'worker' => $worker,
+        'pool' => $fpm['pool'] ?? null,
+        'requests' => $requests,
+        'process' => proc_read('/proc/self/cmdline'),
+        'parent' => $parent === null ? null : proc_read("/proc/$parent/comm"),
+        'user' => account('/etc/passwd', $uid),
+        'uid' => $uid,
+        'group' => account('/etc/group', $gid),
+        'peer' => isset($_SERVER['REMOTE_ADDR'])
+            ? host_port($_SERVER['REMOTE_ADDR'], $_SERVER['REMOTE_PORT'] ?? null) : null,
+        'socket' => $socket,
+        'socket_known_from' => $known_from,
+        'hostname' => gethostname() ?: null,
+        'script_name' => $_SERVER['SCRIPT_NAME'] ?? '',
+        'path_info' => $_SERVER['PATH_INFO'] ?? '',
+        'nonce' => is_string($nonce) && $nonce !== '' ? short_text($nonce) : null,
+        'time' => round(microtime(true), 3),
+    ];
+}
+
+/** At most 64 characters of UTF-8; what is not UTF-8 is not echoed. */
+function short_text(string $text): ?string
+{
+    return preg_match('/^.{1,64}/us', $text, $found) ? $found[0] : null;
+}
+
+function page(array $facts): string
+{
+    $escape = fn (mixed $value): string => htmlspecialchars((string) $value, ENT_QUOTES | ENT_SUBSTITUTE, 'UTF-8');
+    $messages = json_decode((string) @file_get_contents(__DIR__ . '/messages.json'), true) ?: [];
+    $rows = '';
+    foreach ($facts as $key => $value) {
+        $rows .= sprintf(
+            "<tr><th scope=row>%s</th><td>%s</td></tr>\n",
+            $escape($messages[$key] ?? $key),
+            $value === null ? $escape($messages['unknown'] ?? 'unknown') : '<code>' . $escape($value) . '</code>'
+        );
+    }
+    return strtr((string) file_get_contents(__DIR__ . '/page.html'), [
+        '{{rows}}' => $rows,
+        '{{lang}}' => $escape($messages['lang'] ?? 'en'),
+        '{{title}}' => $escape($messages['title'] ?? 'Who served me'),
+        '{{lead}}' => $escape($messages['lead'] ?? ''),
+    ]);
+}
+
+$format = $_GET['format'] ?? '';
+$json = $format === 'json'
+    || ($format !== 'html' && str_contains($_SERVER['HTTP_ACCEPT'] ?? '', 'application/json'));
+header('Cache-Control: no-store');
+header('Vary: Accept');
+header('X-Content-Type-Options: nosniff');
+if ($json) {
+    header('Content-Type: application/json');
+    echo json_encode(facts(), JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR);
+} else {
+    header('Content-Type: text/html; charset=utf-8');
+    echo page(facts());
+}
