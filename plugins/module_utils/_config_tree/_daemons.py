@@ -1,0 +1,246 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""What differs between the daemons: their test, their units, what a reload cannot apply, how they prove a reload.
+
+``facts`` are the parts of a configuration that only a restart can change. They are plain data: the facts of the
+loaded configuration are kept, so that a later run can still tell reload from restart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import typing as t
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Process, Running
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
+
+Facts = t.Dict[str, t.Any]
+
+
+class Command(t.NamedTuple):
+    """A validation command with the environment it needs."""
+
+    argv: t.Sequence[str]
+    env: t.Mapping[str, str] = {}
+
+    def __str__(self) -> str:
+        return " ".join([*(f"{key}={value}" for key, value in self.env.items()), *self.argv])
+
+
+class Daemon:
+    """The generic profile: one unit, a test and a reload that the caller names."""
+
+    def __init__(
+        self, root: str, service: str | None, validate: t.Sequence[str] = (), reload: t.Sequence[str] = ()
+    ) -> None:
+        self.root = root
+        self.service = service or ""
+        self.validate = validate
+        self.reload = reload
+
+    @property
+    def program(self) -> str:
+        """The program that tells whether the daemon is installed."""
+        return self.validate[0] if self.validate else "systemctl"
+
+    def installed(self) -> bool:
+        return shutil.which(self.program) is not None
+
+    def commands(self, tree: Tree) -> list[Command]:
+        """What tests the whole tree; nothing where there is nothing to serve."""
+        return [Command(self.validate)] if self.validate else []
+
+    def units(self, tree: Tree) -> dict[str, bool]:
+        """Unit -> has it something to serve?"""
+        return {self.service: True} if self.service else {}
+
+    def belongs(self, unit: str, path: str) -> bool:
+        """Is this file of the tree part of the unit's configuration?"""
+        return True
+
+    def facts(self, unit: str, tree: Tree) -> Facts:
+        return {}
+
+    def restart_reason(self, old: Facts, new: Facts) -> str:
+        """Why a reload would not be enough; empty when it is."""
+        return ""
+
+    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+        """What is still missing until the configuration is proven live; empty when it is."""
+        return ""
+
+    def refusal(self, log: str) -> str:
+        """The line with which the daemon refused a reload; empty when it did not."""
+        return ""
+
+    def warnings(self, output: str) -> list[str]:
+        """The lines of a successful test that somebody should read."""
+        return [line for line in output.splitlines() if re.search(r"\bwarn(ing)?\b", line, re.IGNORECASE)]
+
+
+class Nginx(Daemon):
+    program = "nginx"
+
+    def commands(self, tree: Tree) -> list[Command]:
+        return [Command(["nginx", "-t"])]
+
+    def facts(self, unit: str, tree: Tree) -> Facts:
+        files = ["nginx.conf", *tree.paths("conf.d/*.conf"), *tree.paths("sites-enabled/*")]
+        return {"listen": _listeners(r"listen", files, tree)}
+
+    def restart_reason(self, old: Facts, new: Facts) -> str:
+        return _overlap(old, new)
+
+    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+        return _new_child(before, now, "nginx: worker process")
+
+    def refusal(self, log: str) -> str:
+        return next((line for line in log.splitlines() if "[emerg]" in line and "still could not bind" in line), "")
+
+
+class Apache(Daemon):
+    program = "apache2ctl"
+    _LIMITS = re.compile(r"^\s*(ServerLimit|ThreadLimit|ListenBacklog)\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+
+    def commands(self, tree: Tree) -> list[Command]:
+        if not self._serves(tree):
+            return []
+        return [Command(["apache2ctl", "-t"], {"APACHE_CONFDIR": self.root})]
+
+    def units(self, tree: Tree) -> dict[str, bool]:
+        return {self.service: self._serves(tree)}
+
+    def facts(self, unit: str, tree: Tree) -> Facts:
+        files = ["apache2.conf", "ports.conf"]
+        for kind in ("mods", "conf", "sites"):
+            files += tree.paths(f"{kind}-enabled/*.conf")
+        limits = {
+            name.lower(): value for path in files for name, value in self._LIMITS.findall(tree.read(path))
+        }
+        return {
+            "mpm": [os.path.basename(path)[:-5] for path in tree.paths("mods-enabled/mpm_*.load")],
+            "limits": limits,
+            "envvars": tree.read("envvars"),
+            "listen": _listeners(r"Listen", files, tree),
+        }
+
+    def restart_reason(self, old: Facts, new: Facts) -> str:
+        if old["mpm"] != new["mpm"]:
+            return f"the MPM changes from {', '.join(old['mpm']) or 'none'} to {', '.join(new['mpm']) or 'none'}"
+        changed = sorted(name for name in {**old["limits"], **new["limits"]} if old["limits"].get(name) != new["limits"].get(name))
+        if changed:
+            return f"{', '.join(changed)} changed, which Apache reads only when it starts"
+        if old["envvars"] != new["envvars"]:
+            return "envvars changed, which Apache inherits only when it starts"
+        return _overlap(old, new)
+
+    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+        return _new_child(before, now, "")
+
+    def warnings(self, output: str) -> list[str]:
+        return [line for line in output.splitlines() if line.strip() and line.strip() != "Syntax OK"]
+
+    def _serves(self, tree: Tree) -> bool:
+        return bool(tree.paths("sites-enabled/*.conf"))
+
+
+class PhpFpm(Daemon):
+    _KEYS = ("listen.owner", "listen.group", "listen.mode", "listen.backlog", "listen.acl_users", "listen.acl_groups")
+
+    @property
+    def version(self) -> str:
+        """``8.2`` from /etc/php/8.2/fpm."""
+        return os.path.basename(os.path.dirname(self.root))
+
+    @property
+    def program(self) -> str:
+        return f"php-fpm{self.version}"
+
+    def commands(self, tree: Tree) -> list[Command]:
+        return [Command([self.program, "-t"])] if self._pools(tree) else []
+
+    def units(self, tree: Tree) -> dict[str, bool]:
+        return {self.service or f"php{self.version}-fpm.service": bool(self._pools(tree))}
+
+    def facts(self, unit: str, tree: Tree) -> Facts:
+        sockets = {}
+        for pool, keys in self._pools(tree).items():
+            address = keys.get("listen", "").replace("$pool", pool)
+            sockets[address] = {key: keys[key].replace("$pool", pool) for key in self._KEYS if key in keys}
+        return {"sockets": sockets}
+
+    def restart_reason(self, old: Facts, new: Facts) -> str:
+        for address, keys in new["sockets"].items():
+            before = old["sockets"].get(address)
+            if before is not None and before != keys:
+                changed = sorted(key for key in {**before, **keys} if before.get(key) != keys.get(key))
+                return f"{', '.join(changed)} of {address} changed, and a reload keeps the open socket as it is"
+        return ""
+
+    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+        if now.main is None:
+            return "its master process is not there"
+        if now.main == before.main:
+            return "its master has not loaded the configuration yet"
+        titles = {child.title for child in now.children}
+        for pool, keys in self._pools(tree).items():
+            if keys.get("pm") != "ondemand" and f"php-fpm: pool {pool}" not in titles:
+                return f"the pool {pool} has no worker yet"
+        return ""
+
+    def warnings(self, output: str) -> list[str]:
+        return [line for line in output.splitlines() if "WARNING" in line]
+
+    def _pools(self, tree: Tree) -> dict[str, dict[str, str]]:
+        pools: dict[str, dict[str, str]] = {}
+        for path in tree.paths("pool.d/*.conf"):
+            keys: dict[str, str] = {}
+            for line in tree.read(path).splitlines():
+                section = re.match(r"\s*\[([^]]+)\]", line)
+                if section:
+                    keys = pools.setdefault(section[1], {}) if section[1] != "global" else {}
+                    continue
+                match = re.match(r"\s*([a-z_.]+)\s*=\s*(.*?)\s*(;.*)?$", line)
+                if match:
+                    keys[match[1]] = match[2].strip("\"'")
+        return pools
+
+
+DAEMONS: dict[str, type[Daemon]] = {"nginx": Nginx, "apache": Apache, "php_fpm": PhpFpm, "generic": Daemon}
+
+
+def _new_child(before: Running, now: Running, title: str) -> str:
+    if now.main is None:
+        return "its main process is not there"
+    old: t.AbstractSet[Process] = before.children
+    born = [child for child in now.children - old if child.title.startswith(title) and "shutting down" not in child.title]
+    return "" if born else "it has no worker with the new configuration yet"
+
+
+def _listeners(directive: str, files: t.Iterable[str], tree: Tree) -> dict[str, list[str]]:
+    """Port -> addresses, as far as the directives say them."""
+    found: dict[str, set[str]] = {}
+    pattern = re.compile(rf"^\s*{directive}\s+([^\s;]+)", re.MULTILINE)
+    for path in files:
+        for value in pattern.findall(tree.read(path)):
+            match = re.fullmatch(r"(?:(\*|\[[^]]*\]|[^:/\[\]]+):)?(\d+)", value)
+            if match:
+                address = match[1] or "*"
+                found.setdefault(match[2], set()).add("*" if address == "0.0.0.0" else address)
+    return {port: sorted(addresses) for port, addresses in sorted(found.items())}
+
+
+def _overlap(old: Facts, new: Facts) -> str:
+    # While it reloads, a daemon holds the old sockets and opens the new ones: a wildcard and a
+    # single address of one port exclude each other then.
+    for port in sorted(set(old["listen"]) & set(new["listen"])):
+        before, after = old["listen"][port], new["listen"][port]
+        if before != after and ("*" in before) != ("*" in after):
+            return f"port {port} moves from {', '.join(before)} to {', '.join(after)}, and both cannot be open at once"
+    return ""

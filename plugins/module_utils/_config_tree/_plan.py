@@ -1,0 +1,346 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""What a configuration tree should hold, who owns it, and what has to change: pure functions.
+
+A path is either relative to the root of the tree, or absolute (a system file). The ledger
+remembers which owner declared which path, so that a path goes when its last owner lets go of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import posixpath
+import typing as t
+
+#: The ledger's name inside the tree.
+LEDGER = ".weblab.json"
+
+#: The only places outside the tree that a transaction writes to.
+SYSTEM_DIRECTORIES = (
+    "/etc/sysusers.d",
+    "/etc/tmpfiles.d",
+    "/etc/systemd/system",
+    "/etc/logrotate.d",
+    "/etc/default",
+    "/usr/local/sbin",
+)
+
+_KEYS = frozenset({"path", "system", "content", "link", "state", "mode", "owner", "group", "secret"})
+_HIDDEN = "(secret content, not shown)\n"
+
+
+class PlanError(ValueError):
+    """A declaration that cannot be followed; the message names the place and the way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One file, link or directory. ``None`` for mode, user or group means: whatever it is."""
+
+    kind: str
+    content: bytes = b""
+    target: str = ""
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+
+    def satisfied_by(self, live: Node | None) -> bool:
+        """Does the live node already look as this one wants it?"""
+        if live is None or (self.kind, self.content, self.target) != (live.kind, live.content, live.target):
+            return False
+        return all(
+            wanted is None or wanted == found
+            for wanted, found in ((self.mode, live.mode), (self.user, live.user), (self.group, live.group))
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What one or more owners want at a path; ``node`` is None where the path must not exist."""
+
+    path: str
+    node: Node | None
+    owners: tuple[str, ...]
+    secret: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One path that has to change: None is absence."""
+
+    path: str
+    before: Node | None
+    after: Node | None
+    secret: bool = False
+
+    @property
+    def system(self) -> bool:
+        return self.path.startswith("/")
+
+    @property
+    def verb(self) -> str:
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+    def full(self, root: str) -> str:
+        return self.path if self.system else posixpath.join(root, self.path)
+
+    def reversed(self) -> Change:
+        return dataclasses.replace(self, before=self.after, after=self.before)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """Owner -> the paths it declared; paths whose content must never be shown."""
+
+    owners: t.Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    secret: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str | None, where: str) -> Ledger:
+        if text is None:
+            return cls()
+        try:
+            data = json.loads(text)
+            owners = {str(owner): frozenset(paths) for owner, paths in data["owners"].items()}
+            return cls(owners, frozenset(data.get("secret", ())))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(
+                f"{where} is damaged ({error}): nobody knows any more which files belong to whom. Restore it from a"
+                " backup, or remove it: the owners that are declared next take their files over again"
+            ) from error
+
+    def dump(self) -> bytes:
+        data: dict[str, t.Any] = {
+            "about": "weblab.stacks.config_tree: which owner declared which path. Do not edit.",
+            "owners": {owner: sorted(paths) for owner, paths in sorted(self.owners.items())},
+        }
+        if self.secret:
+            data["secret"] = sorted(self.secret)
+        return (json.dumps(data, indent=1) + "\n").encode()
+
+    @property
+    def paths(self) -> frozenset[str]:
+        return frozenset().union(*self.owners.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The changes that turn the live tree into the declared one, and the ledger afterwards."""
+
+    changes: tuple[Change, ...]
+    ledger: Ledger
+    ledger_changed: bool
+
+    @property
+    def tree_changes(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if not change.system)
+
+    @property
+    def system_changes(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.system)
+
+
+def declare(owners: t.Mapping[str, t.Any], root: str) -> dict[str, Declaration]:
+    """Read the ``owners`` option into one declaration per path, conflicts refused."""
+    declared: dict[str, Declaration] = {}
+    for owner, entries in owners.items():
+        if not isinstance(entries, list):
+            raise PlanError(f"owners.{owner} is a list of entries, not {type(entries).__name__}")
+        for index, entry in enumerate(entries):
+            new = _declaration(owner, entry, f"owners.{owner}[{index}]", root)
+            known = declared.get(new.path)
+            if known is None:
+                declared[new.path] = new
+            else:
+                declared[new.path] = _shared(known, new)
+    _refuse_files_with_children(declared)
+    return declared
+
+
+def make_plan(
+    declared: t.Mapping[str, Declaration],
+    owners: t.Iterable[str],
+    ledger: Ledger,
+    live: t.Callable[[str], Node | None],
+) -> Plan:
+    """Compare the declarations of ``owners`` with the live tree and the ledger."""
+    named = set(owners)
+    after = {owner: paths for owner, paths in ledger.owners.items() if owner not in named}
+    for declaration in declared.values():
+        if declaration.node is not None:
+            for owner in declaration.owners:
+                after[owner] = after.get(owner, frozenset()) | {declaration.path}
+    kept = frozenset().union(*after.values())
+    _refuse_foreign(declared, after, named, live)
+    secret = {path for path in ledger.secret if path in kept} | {d.path for d in declared.values() if d.secret}
+    new = Ledger(after, frozenset(secret & kept))
+
+    changes = []
+    for path in sorted(ledger.paths - kept):
+        before = live(path)
+        if before is not None and path not in declared:
+            changes.append(Change(path, before, None, path in ledger.secret))
+    for declaration in declared.values():
+        before = live(declaration.path)
+        hidden = declaration.secret or declaration.path in ledger.secret
+        if declaration.node is None:
+            if before is not None:
+                changes.append(Change(declaration.path, before, None, hidden))
+        elif not declaration.node.satisfied_by(before):
+            _refuse_directory_swap(declaration.path, before, declaration.node)
+            changes.append(Change(declaration.path, before, declaration.node, hidden))
+    return Plan(tuple(changes), new, new != ledger)
+
+
+def diff(change: Change, root: str) -> dict[str, str]:
+    """The change in the form that Ansible's diff display takes."""
+    path = change.full(root)
+    return {
+        "before_header": path,
+        "after_header": path,
+        "before": _shown(change.before, change.after, change.secret),
+        "after": _shown(change.after, change.before, change.secret),
+    }
+
+
+def _declaration(owner: str, entry: t.Any, where: str, root: str) -> Declaration:
+    if not isinstance(entry, t.Mapping):
+        raise PlanError(f"{where} is a mapping with path or system, not {type(entry).__name__}")
+    unknown = sorted(set(entry) - _KEYS)
+    if unknown:
+        raise PlanError(f"{where}: unknown key {unknown[0]!r}; an entry has {', '.join(sorted(_KEYS))}")
+    if (entry.get("path") is None) == (entry.get("system") is None):
+        raise PlanError(f"{where}: give either path (inside {root}) or system (outside of it)")
+    if entry.get("path") is not None:
+        path = _inside(str(entry["path"]), where, root)
+    else:
+        path = _system(str(entry["system"]), where)
+    return Declaration(path, _node(entry, where), (owner,), bool(entry.get("secret")))
+
+
+def _node(entry: t.Mapping[str, t.Any], where: str) -> Node | None:
+    content, link, state = entry.get("content"), entry.get("link"), entry.get("state")
+    given = [name for name, value in (("content", content), ("link", link), ("state", state)) if value is not None]
+    if len(given) != 1:
+        raise PlanError(f"{where}: give exactly one of template, content, link, state; there is {given or 'none'}")
+    if state == "absent":
+        return None
+    mode = _mode(entry.get("mode"), where)
+    user, group = entry.get("owner"), entry.get("group")
+    if state == "directory":
+        return Node("directory", mode=mode, user=user, group=group)
+    if state is not None:
+        raise PlanError(f"{where}: state {state!r} is neither absent nor directory")
+    if link is not None:
+        return Node("link", target=str(link))
+    if not isinstance(content, str):
+        raise PlanError(f"{where}: content is text, not {type(content).__name__}")
+    return Node("file", content.encode(), "", 0o644 if mode is None else mode, user or "root", group or "root")
+
+
+def _mode(value: t.Any, where: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        mode = int(value, 8)
+    except ValueError:
+        raise PlanError(f"{where}: mode {value!r} is not an octal number in quotes, like \"0640\"") from None
+    if not 0 <= mode <= 0o7777:
+        raise PlanError(f"{where}: mode {value!r} is out of range")
+    return mode
+
+
+def _inside(path: str, where: str, root: str) -> str:
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts:
+        raise PlanError(f"{where}: {path!r} leaves {root}; path is relative to root, other places are `system`")
+    clean = posixpath.normpath(path)
+    if clean in (".", LEDGER):
+        raise PlanError(f"{where}: {path!r} is not a path that can be declared")
+    return clean
+
+
+def _system(path: str, where: str) -> str:
+    if ".." in path.split("/") or posixpath.normpath(path) != path:
+        raise PlanError(f"{where}: write the system path {path!r} without detours")
+    if not any(path.startswith(directory + "/") for directory in SYSTEM_DIRECTORIES):
+        raise PlanError(f"{where}: {path} is outside of the known system directories {', '.join(SYSTEM_DIRECTORIES)}")
+    return path
+
+
+def _shared(known: Declaration, new: Declaration) -> Declaration:
+    owner = new.owners[0]
+    if owner in known.owners:
+        raise PlanError(f"{owner} declares {new.path} twice; one owner declares a path once")
+    if known.node != new.node:
+        raise PlanError(
+            f"{' and '.join((*known.owners, owner))} declare {new.path} differently; give it to one of them,"
+            " or let both declare the same"
+        )
+    return Declaration(known.path, known.node, (*known.owners, owner), known.secret or new.secret)
+
+
+def _refuse_files_with_children(declared: t.Mapping[str, Declaration]) -> None:
+    leaves = {path for path, item in declared.items() if item.node is None or item.node.kind != "directory"}
+    for path, item in declared.items():
+        parent = posixpath.dirname(path)
+        while parent not in ("", "/"):
+            if parent in leaves and item.node is not None:
+                raise PlanError(f"{path} is declared inside {parent}, which is not declared as a directory")
+            parent = posixpath.dirname(parent)
+
+
+def _refuse_foreign(
+    declared: t.Mapping[str, Declaration],
+    after: t.Mapping[str, frozenset[str]],
+    named: set[str],
+    live: t.Callable[[str], Node | None],
+) -> None:
+    # An owner that is not named in this call keeps its files: they may be shared, not changed under it.
+    for owner in sorted(set(after) - named):
+        for path in sorted(after[owner] & set(declared)):
+            node = declared[path].node
+            if node is None or not node.satisfied_by(live(path)):
+                raise PlanError(
+                    f"{declared[path].owners[0]} declares {path}, which belongs to {owner} (not part of this call);"
+                    f" declare both owners in one call, or let {owner} go first with `{owner}: []`"
+                )
+
+
+def _refuse_directory_swap(path: str, before: Node | None, after: Node) -> None:
+    if before is not None and before.kind != after.kind and "directory" in (before.kind, after.kind):
+        raise PlanError(
+            f"{path} is a {before.kind} on the host and declared as a {after.kind}; move it away first, nothing was touched"
+        )
+
+
+def _shown(node: Node | None, other: Node | None, secret: bool) -> str:
+    if node is None:
+        return ""
+    if node.kind == "file":
+        text = _HIDDEN if secret else node.content.decode("utf-8", "replace")
+    elif node.kind == "link":
+        text = f"-> {node.target}\n"
+    else:
+        text = f"({node.kind})\n"
+    return _attributes(node, other) + text
+
+
+def _attributes(node: Node, other: Node | None) -> str:
+    # Attributes are part of the diff only where they are what differs.
+    lines = []
+    if other is not None and other.kind == node.kind:
+        for name in ("mode", "user", "group"):
+            mine, its = getattr(node, name), getattr(other, name)
+            if None not in (mine, its) and mine != its:
+                lines.append(f"# {name}: {mine:04o}\n" if name == "mode" else f"# {name}: {mine}\n")
+    return "".join(lines)

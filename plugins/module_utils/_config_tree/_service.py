@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""The running system: commands, systemd units, processes, what the daemons wrote to their logs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import time
+import typing as t
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LOG_TAIL = 8192
+
+
+class ServiceError(Exception):
+    """A command or a unit did not do what it should; the message holds its own words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Completed:
+    code: int
+    output: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """What systemd says about one unit."""
+
+    name: str
+    load: str = "not-found"
+    active: str = "inactive"
+    enabled: str = ""
+    pid: int = 0
+
+    @property
+    def known(self) -> bool:
+        return self.load not in ("not-found", "")
+
+    @property
+    def up(self) -> bool:
+        return self.active in ("active", "reloading", "activating")
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One process image: ``stack`` changes with every execve, ``started`` does not."""
+
+    pid: int
+    parent: int
+    started: int
+    stack: int
+    title: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch, to a hundredth or so."""
+        with open("/proc/uptime", encoding="ascii") as file:
+            uptime = float(file.read().split()[0])
+        return time.time() - uptime + self.started / _TICKS
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """A daemon at one moment: its main process and that one's children."""
+
+    main: Process | None = None
+    children: frozenset[Process] = frozenset()
+
+
+def run(argv: t.Sequence[str], timeout: float = 60, env: t.Mapping[str, str] | None = None) -> Completed:
+    """Run a command; a missing program and a time-out are results like any other."""
+    try:
+        done = subprocess.run(  # noqa: S603
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=max(timeout, 0.1),
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            check=False,
+        )
+    except FileNotFoundError:
+        return Completed(127, f"{argv[0]}: not found")
+    except subprocess.TimeoutExpired as error:
+        text = (error.output or b"").decode("utf-8", "replace").strip()
+        return Completed(124, f"{text}\n{' '.join(argv)}: no end after {timeout:.0f} s".strip())
+    return Completed(done.returncode, done.stdout.decode("utf-8", "replace").strip())
+
+
+def show(names: t.Collection[str]) -> dict[str, Unit]:
+    """The state of all units, with one command."""
+    units = {name: Unit(name) for name in names}
+    if not units:
+        return units
+    done = run(["systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState,MainPID", "--", *units])
+    for name, block in zip(units, done.output.split("\n\n")):
+        fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        units[name] = Unit(
+            name,
+            fields.get("LoadState", "not-found"),
+            fields.get("ActiveState", "inactive"),
+            fields.get("UnitFileState", ""),
+            int(fields.get("MainPID") or 0),
+        )
+    return units
+
+
+def systemctl(*arguments: str, timeout: float = 60) -> None:
+    done = run(["systemctl", *arguments], timeout)
+    if done.code != 0:
+        raise ServiceError(f"`systemctl {' '.join(arguments)}` failed: {done.output}")
+
+
+def running(pid: int) -> Running:
+    """The main process and its children as they are now."""
+    main = process(pid) if pid else None
+    if main is None:
+        return Running()
+    everyone = (process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return Running(main, frozenset(item for item in everyone if item is not None and item.parent == pid))
+
+
+def process(pid: int) -> Process | None:
+    """None when there is no such process, or it is only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            title = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return Process(pid, int(fields[1]), int(fields[19]), int(fields[25]), title)
+
+
+class Words:
+    """What a unit wrote to its journal and its error logs since this moment."""
+
+    def __init__(self, unit: str, pid: int) -> None:
+        self.unit = unit
+        self._since = time.time()
+        self._sizes = {path: os.path.getsize(path) for path in _error_logs(pid)}
+
+    def log(self) -> str:
+        """New text in the error logs only: cheap enough to be asked in a loop."""
+        parts = []
+        for path, size in self._sizes.items():
+            try:
+                with open(path, "rb") as file:
+                    file.seek(max(size, os.path.getsize(path) - _LOG_TAIL))
+                    parts.append(file.read().decode("utf-8", "replace"))
+            except OSError:
+                continue
+        return "".join(parts).strip()
+
+    def all(self) -> str:
+        since = f"--since=@{self._since - 0.5:.3f}"
+        done = run(["journalctl", "--unit", self.unit, since, "--output=cat", "--no-pager", "--lines=40"])
+        journal = done.output if done.code == 0 and not done.output.startswith("-- No entries") else ""
+        return "\n".join(part for part in (journal, self.log()) if part)
+
+
+def _error_logs(pid: int) -> set[str]:
+    # The daemon itself knows best where it logs: its open files do not lie.
+    found = set()
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd") if pid else []
+    except OSError:
+        return found
+    for descriptor in descriptors:
+        try:
+            path = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except OSError:
+            continue
+        name = os.path.basename(path)
+        if path.startswith("/") and name.endswith(".log") and "access" not in name and os.path.isfile(path):
+            found.add(path)
+    return found

@@ -1,0 +1,242 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""Bring the units in line with the tree: start, reload, restart or stop each, and prove that it took."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import typing as t
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _marker, _service, _tree
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon, Facts
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._marker import Loaded
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError, Unit
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
+
+_POLL = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What happens to a unit, and why."""
+
+    action: str = "none"
+    reason: str = ""
+    enable: bool = False
+
+    @property
+    def needed(self) -> bool:
+        return self.action != "none" or self.enable
+
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """A unit before it was touched: what a roll-back has to bring back."""
+
+    unit: Unit
+    running: Running
+    words: _service.Words
+
+
+def decide(unit: Unit, *, serves: bool, why: str, restart: str) -> Decision:
+    """What has to happen to a unit.
+
+    :param serves: whether its configuration has something to serve.
+    :param why: why its configuration is not the one that it loaded; empty when it is.
+    :param restart: why a reload would not be enough; empty when it is.
+    """
+    if not serves:
+        if unit.up or unit.enabled == "enabled":
+            return Decision("stopped", "it has nothing to serve any more")
+        return Decision()
+    enable = unit.enabled in ("disabled", "")
+    if not unit.up:
+        return Decision("started", f"it was {unit.active}", enable)
+    if why and restart:
+        return Decision("restarted", restart, enable)
+    if why:
+        return Decision("reloaded", why, enable)
+    return Decision("none", "it was not enabled at boot" if enable else "", enable)
+
+
+def affects(unit: str, path: str) -> bool:
+    """Does this system file belong to the unit, so that only a restart applies a change in it?"""
+    stem = unit.partition("@")[0] if "@" in unit else unit.rpartition(".")[0]
+    template = f"{stem}@.service" if "@" in unit else unit
+    directory, name = os.path.split(path)
+    if directory == "/etc/default":
+        return name == stem
+    prefix = "/etc/systemd/system"
+    return path in (f"{prefix}/{unit}", f"{prefix}/{template}") or directory in (
+        f"{prefix}/{unit}.d",
+        f"{prefix}/{template}.d",
+    )
+
+
+class Units:
+    """The units of one tree."""
+
+    def __init__(self, daemon: Daemon, tree: Tree, system: t.Collection[str], timeout: float) -> None:
+        """
+        :param system: the absolute paths of the system files that belong to the tree.
+        """
+        self._daemon = daemon
+        self._tree = tree
+        self._system = system
+        self._deadline = time.monotonic() + timeout
+        self.before: dict[str, Before] = {}
+
+    def decisions(
+        self, changed: t.Collection[str], old_units: t.Collection[str], old_facts: t.Mapping[str, Facts]
+    ) -> dict[str, Decision]:
+        """What has to happen to every unit, the ones that stop first.
+
+        :param changed: the paths of the tree and of the system that this run changed.
+        :param old_units: the units that the tree had before.
+        :param old_facts: their facts before; for a unit that is missing here the marker knows them.
+        """
+        serves = {**dict.fromkeys(old_units, False), **self._daemon.units(self._tree)}
+        marker = _marker.read(self._tree.base)
+        decided = {}
+        for name, unit in _service.show(serves).items():
+            if serves[name] and not unit.known:
+                raise ServiceError(f"systemd does not know {name}; install the package or declare the unit it comes from")
+            if unit.load == "masked" and serves[name]:
+                raise ServiceError(f"{name} is masked; `systemctl unmask {name}` makes it usable again")
+            why, restart = "", ""
+            if serves[name] and unit.up:
+                why, restart = self._why(unit, changed, old_facts.get(name), marker.get(name))
+            decided[name] = decide(unit, serves=serves[name], why=why, restart=restart)
+            if decided[name].needed:
+                self.before[name] = Before(unit, _service.running(unit.pid), _service.Words(name, unit.pid))
+        return dict(sorted(decided.items(), key=lambda item: (item[1].action != "stopped", item[0])))
+
+    def act(self, decisions: t.Mapping[str, Decision]) -> None:
+        """Do it, and return when every unit is proven to run the new configuration.
+
+        :raises ServiceError: with what the unit said itself.
+        """
+        for name, decision in decisions.items():
+            try:
+                self._do(name, decision)
+            except ServiceError as error:
+                raise self._failed(name, str(error)) from error
+        for name, decision in decisions.items():
+            if decision.action in ("started", "reloaded", "restarted"):
+                self._prove(name, decision.action)
+
+    def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
+        """The old tree is back: bring every unit that was touched back to what it was."""
+        for name, decision in decisions.items():
+            before = self.before.get(name)
+            if before is None:
+                continue
+            if not before.unit.up:
+                _service.run(["systemctl", "stop", name])
+            else:
+                now = _service.show([name])[name]
+                self.before[name] = Before(now, _service.running(now.pid), before.words)
+                action = "reloaded" if now.up and decision.action == "reloaded" else "restarted"
+                self._do(name, Decision(action))
+                self._prove(name, action)
+            if before.unit.enabled == "disabled":
+                _service.run(["systemctl", "disable", name])
+            _service.run(["systemctl", "reset-failed", name])
+
+    def loaded(self) -> dict[str, Loaded]:
+        """What every serving unit has loaded now, for the marker."""
+        serving = [name for name, serves in self._daemon.units(self._tree).items() if serves]
+        found = {}
+        for name, unit in _service.show(serving).items():
+            main = _service.process(unit.pid) if unit.pid else None
+            if main is not None:
+                found[name] = Loaded(
+                    _tree.digest(self._files(name)), main.pid, main.started, self._daemon.facts(name, self._tree)
+                )
+        return found
+
+    def remaining(self) -> float:
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    # -- why a unit has to be touched ---------------------------------------------------------
+
+    def _why(
+        self, unit: Unit, changed: t.Collection[str], old_facts: Facts | None, loaded: Loaded | None
+    ) -> tuple[str, str]:
+        for path in changed:
+            if path.startswith("/") and affects(unit.name, path):
+                return f"{path} changed", f"{path} changed"
+        if any(not path.startswith("/") and self._daemon.belongs(unit.name, path) for path in changed):
+            why = "its configuration changed"
+        elif self._stale(unit, loaded):
+            why = "its configuration is newer than what it loaded"
+            old_facts = loaded.facts if loaded is not None else None
+            if old_facts is None:
+                return why, "its configuration is newer than the process, and nobody knows what it loaded"
+        else:
+            return "", ""
+        facts = self._daemon.facts(unit.name, self._tree)
+        return why, self._daemon.restart_reason(old_facts or facts, facts)
+
+    def _stale(self, unit: Unit, loaded: Loaded | None) -> bool:
+        main = _service.process(unit.pid) if unit.pid else None
+        if main is None:
+            return False
+        files = self._files(unit.name)
+        if loaded is not None and (loaded.pid, loaded.started) == (main.pid, main.started):
+            return loaded.digest != _tree.digest(files)
+        return main.started_at < _tree.newest(files)
+
+    def _files(self, name: str) -> dict[str, tuple[int, ...]]:
+        own = self._tree.fingerprint()
+        files = {path: stamp for path, stamp in own.items() if self._daemon.belongs(name, path)}
+        return {**files, **_tree.fingerprint_of(path for path in self._system if affects(name, path))}
+
+    # -- doing it -----------------------------------------------------------------------------
+
+    def _do(self, name: str, decision: Decision) -> None:
+        limit = max(self.remaining(), 1.0)
+        if decision.action == "stopped":
+            _service.systemctl("disable", "--now", name, timeout=limit)
+            _service.run(["systemctl", "reset-failed", name])
+            return
+        if decision.enable:
+            _service.systemctl("enable", name)
+        if decision.action == "reloaded" and self._daemon.reload:
+            done = _service.run(self._daemon.reload, limit)
+            if done.code != 0:
+                raise ServiceError(f"`{' '.join(self._daemon.reload)}` failed: {done.output}")
+        elif decision.action == "reloaded":
+            _service.systemctl("reload", name, timeout=limit)
+        elif decision.action in ("started", "restarted"):
+            # A unit that failed often may not start again before its counter is reset.
+            _service.run(["systemctl", "reset-failed", name])
+            _service.systemctl("restart" if decision.action == "restarted" else "start", name, timeout=limit)
+
+    def _prove(self, name: str, action: str) -> None:
+        before = self.before[name]
+        old = before.running if action == "reloaded" else Running()
+        pid = before.unit.pid if action == "reloaded" else _service.show([name])[name].pid
+        missing = "it is not there"
+        while pid:
+            now = _service.running(pid)
+            missing = self._daemon.pending(name, self._tree, old, now)
+            if not missing:
+                break
+            refusal = self._daemon.refusal(before.words.log())
+            if refusal or now.main is None or self.remaining() <= 0:
+                raise self._failed(name, refusal or missing)
+            time.sleep(_POLL)
+        unit = _service.show([name])[name]
+        if not unit.up:
+            raise self._failed(name, f"it is {unit.active}")
+
+    def _failed(self, name: str, what: str) -> ServiceError:
+        words = self.before[name].words.all() if name in self.before else ""
+        return ServiceError(f"{name}: {what}" + (f"\n{name} said:\n{words}" if words else ""))

@@ -1,0 +1,298 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config_tree
+short_description: Apply one daemon's whole configuration in one transaction
+version_added: 0.1.0
+author:
+  - The weblab.stacks maintainers (@weblab-stacks)
+description:
+  - Applies all files, links and directories of one daemon's configuration together, and makes the running daemon use them.
+  - The new tree is built beside the live one and tested with the daemon's own test before anything is touched. Both trees
+    change places in one step. The daemon is reloaded, or restarted where a reload cannot apply the change. It has to prove that
+    it runs the new configuration, and the endpoints in O(probe) have to answer. Otherwise the old tree comes back, and the
+    task fails with the daemon's own words.
+  - Files belong to owners. An owner that is named in O(owners) is declared completely, so that its files vanish when it stops
+    declaring them. Owners that are not named, and files that nobody declared, are left alone.
+  - When all files are right already, the daemon is looked at. It is started, reloaded or restarted when it is down or when it
+    loaded an older configuration.
+  - This is an action plugin and a module. Templates are rendered on the controller, and the host gets one call.
+options:
+  daemon:
+    description:
+      - The profile that knows how to test, reload and prove the daemon.
+      - With V(apache), a tree without C(sites-enabled/*.conf) stops and disables its unit; with V(php_fpm), a tree without
+        pools does the same.
+    type: str
+    required: true
+    choices: [nginx, apache, php_fpm, uwsgi, generic]
+  root:
+    description:
+      - The tree, swapped as one directory.
+    type: path
+    required: true
+  service:
+    description:
+      - The systemd unit that reads the tree.
+      - V(uwsgi) derives its units from the tree, V(php_fpm) from the version in O(root).
+    type: str
+  owners:
+    description:
+      - Owner to a list of entries. The list is everything that the owner has in this tree; it may be empty.
+      - An entry has either C(path) (relative to O(root)) or C(system), an absolute path in one of the known system directories
+        C(/etc/sysusers.d), C(/etc/tmpfiles.d), C(/etc/systemd/system), C(/etc/logrotate.d), C(/etc/default) and
+        C(/usr/local/sbin). C(systemd-sysusers), C(systemd-tmpfiles --create) and C(systemctl daemon-reload) run as needed,
+        before the tree is changed.
+      - An entry has exactly one of C(template), with C(vars) for additional variables, C(content), C(link) and C(state), which is
+        V(absent) or V(directory).
+      - A file may have C(mode) (octal, in quotes, default V("0644")), C(owner) and C(group) (default V(root)), and C(secret),
+        which keeps its content out of diffs.
+      - Two owners may declare the same path only alike. It then belongs to both, and goes with the last of them.
+      - Templates are rendered as M(ansible.builtin.template) does it, with C(trim_blocks) and C(lstrip_blocks).
+    type: dict
+    required: true
+  requires:
+    description:
+      - Paths that have to exist on the host before anything is touched.
+      - In check mode a missing path is a warning.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The path.
+        type: path
+        required: true
+      what:
+        description: The variable that it comes from, for the error message.
+        type: str
+  listen:
+    description:
+      - Addresses that the daemon is going to bind. Each must be free, or held by a unit of this tree.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      endpoint:
+        description: An endpoint, as URL or in its typed form.
+        type: raw
+        required: true
+      what:
+        description: The variable that it comes from, for the error message.
+        type: str
+  probe:
+    description:
+      - Endpoints that have to answer afterwards, in the form of the option C(endpoints) of M(weblab.stacks.endpoint_probe).
+    type: list
+    elements: raw
+    default: []
+  timeout:
+    description:
+      - Seconds for the reload and the probe together.
+    type: float
+    default: 30
+  validate:
+    description:
+      - The command that tests the tree at its final path. Only with O(daemon=generic).
+    type: list
+    elements: str
+    default: []
+  reload:
+    description:
+      - The command that makes the daemon read its tree again, instead of C(systemctl reload). Only with O(daemon=generic).
+    type: list
+    elements: str
+    default: []
+requirements:
+  - systemd and util-linux on the host
+attributes:
+  check_mode:
+    description: Shows what would change, and runs the daemon's own test where the daemon is installed.
+    support: full
+  diff_mode:
+    description: Shows every file with its real path. Files with C(secret) show that they change, not what.
+    support: full
+notes:
+  - Needs root.
+seealso:
+  - module: weblab.stacks.endpoint_probe
+"""
+
+EXAMPLES = r"""
+- name: Configuration | Serve one static site with nginx
+  weblab.stacks.config_tree:
+    daemon: nginx
+    root: /etc/nginx
+    service: nginx.service
+    owners:
+      hello:
+        - path: sites-available/hello.conf
+          content: |
+            server {
+                listen 127.0.0.1:8085;
+                root /usr/share/nginx/html;
+            }
+        - path: sites-enabled/hello.conf
+          link: ../sites-available/hello.conf
+        - path: sites-enabled/default
+          state: absent
+    listen:
+      - endpoint: http://127.0.0.1:8085
+        what: the port of hello
+
+- name: Configuration | Take the site away again
+  weblab.stacks.config_tree:
+    daemon: nginx
+    root: /etc/nginx
+    service: nginx.service
+    owners:
+      hello: []
+"""
+
+RETURN = r"""
+actions:
+  description: What was done with each unit.
+  returned: always
+  type: dict
+  sample: {"nginx.service": "reloaded"}
+reasons:
+  description: Why it was done, where there is something to say.
+  returned: always
+  type: dict
+  sample: {"apache2@blog.service": "the MPM changes from mpm_event to mpm_prefork"}
+validated:
+  description: How the new tree was tested.
+  returned: always
+  type: dict
+  contains:
+    command:
+      description: The daemon's own test; empty when there was nothing to test.
+      type: str
+      returned: always
+    way:
+      description:
+        - V(namespace) when the test saw the staged tree at its final path, before anything was touched.
+        - V(swapped) when the kernel refused a mount namespace, so that the test ran after the swap and before the reload.
+        - V(none) when there was no test, as on a bare host in check mode.
+      type: str
+      returned: always
+    output:
+      description: What the test wrote.
+      type: str
+      returned: always
+swap:
+  description:
+    - V(exchange) when old and new tree changed places in one step, V(create) when there was no tree before.
+    - V(stepwise) when the file system refused that, so that the files were replaced one by one.
+    - V(none) when no file of the tree changed.
+  returned: always
+  type: str
+probe:
+  description: One record per endpoint in O(probe), as in the result of M(weblab.stacks.endpoint_probe).
+  returned: always
+  type: list
+  elements: dict
+rolled_back:
+  description: Whether the old configuration was restored.
+  returned: always
+  type: bool
+healed:
+  description: Whether all files were right, and only a unit had to be brought in line with them.
+  returned: always
+  type: bool
+files:
+  description: The paths that changed.
+  returned: always
+  type: dict
+  sample: {"added": ["/etc/nginx/sites-enabled/hello.conf"], "changed": [], "removed": ["/etc/nginx/sites-enabled/default"]}
+"""
+
+import dataclasses
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import DAEMONS
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import PlanError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._transaction import (
+    Request,
+    Result,
+    Transaction,
+    TransactionError,
+)
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import ServiceError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import TreeError
+
+_SOURCE = {"what": {"type": "str"}}
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "daemon": {"type": "str", "required": True, "choices": ["nginx", "apache", "php_fpm", "uwsgi", "generic"]},
+    "root": {"type": "path", "required": True},
+    "service": {"type": "str"},
+    "owners": {"type": "dict", "required": True},
+    "requires": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, **_SOURCE},
+    },
+    "listen": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"endpoint": {"type": "raw", "required": True}, **_SOURCE},
+    },
+    "probe": {"type": "list", "elements": "raw", "default": []},
+    "timeout": {"type": "float", "default": 30},
+    "validate": {"type": "list", "elements": "str", "default": []},
+    "reload": {"type": "list", "elements": "str", "default": []},
+}
+REQUIRED_IF = [
+    ("daemon", "nginx", ["service"]),
+    ("daemon", "apache", ["service"]),
+    ("daemon", "generic", ["service", "validate"]),
+]
+
+
+def main() -> t.NoReturn:
+    # Whole files are no matter for the system log: no_log keeps the arguments out of it.
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF, no_log=True)
+    options = module.params
+    result = Result()
+    try:
+        daemon = DAEMONS[options["daemon"]](
+            options["root"], options["service"], options["validate"], options["reload"]
+        )
+        transaction = Transaction(
+            Request(
+                root=options["root"],
+                owners=options["owners"],
+                requires=options["requires"],
+                listen=options["listen"],
+                probe=options["probe"],
+                timeout=options["timeout"],
+                check=module.check_mode,
+            ),
+            daemon,
+        )
+        result = transaction.result
+        transaction.run()
+    except (PlanError, TreeError, ServiceError, TransactionError) as error:
+        module.fail_json(msg=str(error), **_returned(result, module))
+    module.exit_json(**_returned(result, module))
+
+
+def _returned(result: Result, module: AnsibleModule) -> dict[str, t.Any]:
+    returned = dataclasses.asdict(result)
+    for warning in returned.pop("warnings"):
+        module.warn(warning)
+    if not module._diff:
+        returned.pop("diff")
+    return returned
+
+
+if __name__ == "__main__":
+    main()
