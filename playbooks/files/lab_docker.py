@@ -253,7 +253,7 @@ def ensure_image(state: pathlib.Path, release: str, *, warm: bool = False) -> st
         if warm and not image_id(warmed):
             say(f"Downloading the packages of {release} once for all containers")
             script = (
-                "apt-get update -q && apt-get install -y -q --download-only --no-install-recommends "
+                "apt-get update -q; apt-get install -y -q --download-only --no-install-recommends "
                 f"$(apt-cache --generate pkgnames | grep -Fx {' '.join('-e ' + name for name in WARM_PACKAGES)})"
             )
             customise(base, warmed, ["/bin/sh", "-euc", script])
@@ -349,7 +349,7 @@ def up(state: pathlib.Path, name: str, release: str, publish: t.Sequence[str], *
             return True
         say(f"{name} was made from another description: making it anew")
         must(["docker", "rm", "-f", "-v", name])
-    argv = ["docker", "run", "-d", "--name", name, "--hostname", name, "--label", f"{LABEL}=host"]
+    argv = ["docker", "run", "-d", "--name", name, "--hostname", name.replace("_", "-"), "--label", f"{LABEL}=host"]
     argv += ["--label", f"{LABEL}.spec={wanted}", *RUN_OPTIONS, *ports, image]
     done = run(argv)
     if done.returncode:
@@ -443,7 +443,9 @@ def main() -> int:
     host = commands.add_parser("up", help="make and start one host")
     for command in (image, host):
         command.add_argument("--release", default="bookworm")
-        command.add_argument("--warm", action="store_true", help="with the packages of all roles downloaded")
+        command.add_argument(
+            "--warm", action=argparse.BooleanOptionalAction, help="with the packages of all roles downloaded"
+        )
     host.add_argument("--publish", action="append", default=[], help="a port to publish on 127.0.0.1")
     host.add_argument("name")
     gone = commands.add_parser("down", help="remove hosts")

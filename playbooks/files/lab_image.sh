@@ -11,16 +11,11 @@ rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-clean
 # A lab is thrown away, not recovered: do not wait for the disk at every unpacked file.
 echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/weblab-lab
 
-missing=
-for package in "$@"; do
-    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed' || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-    apt-get update -q
-    # shellcheck disable=SC2086
-    apt-get install -y -q --no-install-recommends $missing
-    apt-get clean
-fi
+# The lists stay: a host of Debian's has them too, and check mode needs them. (Emptied lists with a fresh date look up to
+# date to apt's users, and every package is "not found".)
+apt-get update -q
+apt-get install -y -q --no-install-recommends "$@"
+apt-get clean
 
 # On cgroup v2 Docker mounts the hierarchy read-only; systemd needs its own part of it writable.
 cat > /usr/local/sbin/weblab-init <<'INIT'
@@ -36,8 +31,3 @@ systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2sc
 
 # Every container becomes a machine of its own.
 : > /etc/machine-id
-
-# Emptied lists with a fresh date look up to date to apt's users, and every package is "not found".
-rm -rf /var/lib/apt/lists/*
-mkdir -p /var/lib/apt/lists/partial
-touch -d @0 /var/lib/apt/lists
