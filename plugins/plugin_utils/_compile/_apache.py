@@ -1,0 +1,222 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""Apache sites: from data to files, modules, packages, addresses and probes."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...module_utils import _endpoint
+from ...module_utils._errors import DataError
+from .. import _sizing, _spec
+from ._facts import Host
+from ._nginx import check_server_names, check_site, site_endpoint, site_probe
+from ._plan import Plan, check_path, check_text, check_unique, empty_plan, listener, marker
+
+MPMS = ("prefork", "worker", "event")
+
+#: What every instance loads; the rest follows from the sites.
+_BASE_MODULES = ("alias", "authz_core", "authz_host", "deflate", "dir", "env", "filter", "headers", "mime", "reqtimeout", "setenvif", "status")
+
+#: Modules that Debian ships with a file of settings (mods-available/NAME.conf), without which they are not to be loaded.
+_WITH_CONF = frozenset(
+    "actions alias autoindex cache_disk cgid dav_fs deflate dir http2 info ldap mime mime_magic negotiation proxy"
+    " proxy_balancer proxy_ftp proxy_html reqtimeout setenvif ssl status userdir".split()
+)
+
+#: The "Depends:" lines of mods-available/*.load.
+_DEPENDS = {
+    "authz_host": ["authz_core"],
+    "cache_disk": ["cache"],
+    "cache_socache": ["cache"],
+    "deflate": ["filter"],
+    "proxy_balancer": ["proxy", "alias", "slotmem_shm"],
+    "proxy_fcgi": ["proxy"],
+    "proxy_http": ["proxy"],
+    "proxy_http2": ["proxy", "http2"],
+    "proxy_scgi": ["proxy"],
+    "proxy_uwsgi": ["proxy"],
+    "proxy_wstunnel": ["proxy"],
+    "ssl": ["setenvif", "mime", "socache_shmcb"],
+}
+
+_THREADS_PER_CHILD = 25
+
+
+class ApachePlan(Plan):
+    """A plan, and the Debian packages that it needs."""
+
+    packages: list[str]
+
+
+def apache_worker(value: t.Any, name: str) -> str:
+    """Spell an endpoint as the URL of a proxy worker, under a pseudo-host of its own when it is a Unix socket.
+
+    Source: https://httpd.apache.org/docs/2.4/mod/mod_proxy.html#workers
+    """
+    endpoint = _endpoint.parse(value, "endpoint")
+    scheme = "fcgi" if endpoint.protocol == "fastcgi" else endpoint.protocol
+    return f"unix:{endpoint.unix}|{scheme}://{name}" if endpoint.unix is not None else f"{scheme}://{endpoint.address}"
+
+
+def apache_handler(value: t.Any, name: str) -> str:
+    """Spell an endpoint as ``SetHandler`` takes it."""
+    return f"proxy:{apache_worker(value, name)}"
+
+
+def apache_base(
+    facts: t.Mapping[str, t.Any], mpm: str = "event", instance: str = "", share: float = 0.5, worker_mb: int = 48
+) -> list[dict[str, t.Any]]:
+    """Return the files that an instance has whoever declares sites on it: the main file, the MPM, the modules."""
+    files: list[dict[str, t.Any]] = [{"path": "apache2.conf", "template": "apache2.conf.j2"}]
+    files += [entry for module in _with_dependencies(_BASE_MODULES) for entry in module_links(module)]
+    files += [
+        {"path": f"mods-enabled/mpm_{mpm}.load", "link": f"../mods-available/mpm_{mpm}.load"},
+        {
+            "path": f"mods-enabled/mpm_{mpm}.conf",
+            "template": f"mods-enabled/mpm_{mpm}.conf.j2",
+            "vars": {"mpm": _mpm_numbers(Host.from_facts(facts), mpm, share, worker_mb)},
+        },
+    ]
+    if instance:
+        # The package's files stay the package's: an upgrade reaches every instance.
+        files += [{"path": name, "link": f"../apache2/{name}"} for name in ("envvars", "magic", "mods-available", "conf-available")]
+        files += [
+            {"system": f"/etc/tmpfiles.d/weblab-apache2-{instance}.conf", "content": f"d /var/log/apache2-{instance} 0750 root adm\n"},
+            {"system": f"/etc/logrotate.d/apache2-{instance}", "template": "logrotate.j2"},
+            {"system": f"/usr/local/sbin/apache2ctl-{instance}", "link": "/usr/sbin/apache2ctl"},
+        ]
+    else:
+        files += [{"path": f"mods-enabled/mpm_{other}.{end}", "state": "absent"} for other in MPMS if other != mpm for end in ("load", "conf")]
+        files += [{"path": "sites-enabled/000-default.conf", "state": "absent"}]
+    return files
+
+
+def module_links(module: str) -> list[dict[str, t.Any]]:
+    """Return the links in mods-enabled that load ``module`` with its settings."""
+    ends = ["load", "conf"] if module in _WITH_CONF or module.startswith("php") else ["load"]
+    return [{"path": f"mods-enabled/{module}.{end}", "link": f"../mods-available/{module}.{end}"} for end in ends]
+
+
+def apache_plan(
+    sites: list[dict[str, t.Any]],
+    owner: str,
+    mpm: str = "event",
+    instance: str = "",
+    modules: t.Sequence[str] = (),
+    php_version: str = "8.2",
+    where: str = "apache_sites",
+) -> ApachePlan:
+    """Return files, modules, packages, listeners, probes and required paths of the sites that ``owner`` declares.
+
+    :raises DataError: with the path of the wrong value, or for a combination that cannot work.
+    """
+    checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("apache")["apache_sites"], sites, where)
+    plan: ApachePlan = {**empty_plan(), "packages": ["apache2"]}
+    wanted = list(modules)
+    ports: dict[str, str] = {}
+    for index, site in enumerate(checked):
+        here = f"{where}[{index}]"
+        endpoint = _complete(site, here)
+        wanted += _modules_of(site, here, mpm, php_version)
+        address = f"{site['address']}:{site['port']}" if site["address"] else str(site["port"])
+        ports[address] = f"Listen {address}{' https' if site.get('tls') else ''}\n"
+        name = site["name"]
+        plan["files"] += [
+            {"path": f"sites-available/{name}.conf", "template": "sites-available/site.conf.j2", "vars": {"site": site}},
+            {"path": f"sites-enabled/{name}.conf", "link": f"../sites-available/{name}.conf"},
+        ]
+        plan["listen"].append(listener(endpoint, f"{here}.port"))
+        plan["probe"].append(site_probe(site, endpoint))
+        plan["requires"] += _requires(site, here)
+    check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(checked)], "the site name")
+    check_server_names(checked, where)
+    plan["files"] += [{"path": f"ports-enabled/{address}.conf", "content": line} for address, line in ports.items()]
+    extra = [module for module in _with_dependencies(wanted) if module not in _with_dependencies(_BASE_MODULES)]
+    plan["files"] += [entry for module in extra for entry in module_links(module)]
+    if f"php{php_version}" in extra:
+        plan["packages"].append(f"libapache2-mod-php{php_version}")
+    if checked:
+        plan["files"].append(marker(owner, f"apache_{instance}" if instance else "apache"))
+    return plan
+
+
+def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
+    check_site(site, here)
+    check_path(site["root"], f"{here}.root")
+    for number, alias in enumerate(site["aliases"]):
+        check_path(alias["path"], f"{here}.aliases[{number}].path")
+        check_path(alias["root"], f"{here}.aliases[{number}].root")
+    for number, path in enumerate(site["deny_php"]):
+        check_path(path, f"{here}.deny_php[{number}]")
+    for key, value in site["environment"].items():
+        check_text(f"{key}={value}", f"{here}.environment.{key}")
+    php = site.get("php") or {}
+    if php.get("handler") == "php_fpm":
+        if not php.get("endpoint"):
+            raise DataError(f"{here}.php.endpoint", "php_fpm needs the endpoint of its pool")
+        php["endpoint"] = _endpoint.parse(php["endpoint"], f"{here}.php.endpoint", "fastcgi").as_dict()
+    return site_endpoint(site, here)
+
+
+def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: str) -> list[str]:
+    modules = []
+    handler = (site.get("php") or {}).get("handler")
+    if handler == "mod_php":
+        if mpm != "prefork":
+            raise DataError(
+                f"{here}.php.handler",
+                f"mod_php is not thread-safe and runs on the MPM prefork only, not on {mpm};"
+                " use php_fpm, or an instance with prefork",
+            )
+        modules.append(f"php{php_version}")
+    elif handler == "php_fpm":
+        modules.append("proxy_fcgi")
+    if site["http2"]:
+        if mpm == "prefork":
+            raise DataError(
+                f"{here}.http2",
+                "HTTP/2 needs several requests on one connection at a time, and prefork has one process"
+                " for it (AH10034); use the MPM event",
+            )
+        modules.append("http2")
+    if site.get("tls"):
+        modules.append("ssl")
+    return modules
+
+
+def _with_dependencies(modules: t.Iterable[str]) -> list[str]:
+    result: list[str] = []
+    for module in modules:
+        for needed in [*_with_dependencies(_DEPENDS.get(module, [])), module]:
+            if needed not in result:
+                result.append(needed)
+    return result
+
+
+def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str, int]:
+    # A worker is held by a client's connection, not by the CPU: memory alone is the limit, up to Debian's usual scale.
+    if mpm == "prefork":
+        most = min(256, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max)
+        return {"max_workers": most, "start_servers": min(5, most), "min_spare": min(5, most), "max_spare": min(10, most)}
+    servers = max(2, min(16, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max))
+    threads = _THREADS_PER_CHILD
+    return {
+        "threads": threads,
+        "servers": servers,
+        "max_workers": servers * threads,
+        "start_servers": 2,
+        "min_spare": threads,
+        "max_spare": 3 * threads,
+    }
+
+
+def _requires(site: t.Mapping[str, t.Any], here: str) -> list[dict[str, t.Any]]:
+    paths = [(site["root"], f"{here}.root")]
+    paths += [(alias["root"], f"{here}.aliases[{number}].root") for number, alias in enumerate(site["aliases"])]
+    paths += [(path, f"{here}.tls.{key}") for key, path in (site.get("tls") or {}).items()]
+    return [{"path": path, "what": what} for path, what in paths]

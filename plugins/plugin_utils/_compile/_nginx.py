@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""nginx sites: from data to files, addresses and probes."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ...module_utils import _endpoint
+from ...module_utils._errors import DataError
+from .. import _spec
+from ._plan import Plan, check_name, check_path, check_text, check_unique, empty_plan, listener, marker
+
+#: The protocols that a location of a type may speak to its endpoint.
+_SPEAKS = {
+    "proxy": ("http", "https"),
+    "uwsgi": ("uwsgi",),
+    "scgi": ("scgi",),
+    "fastcgi": ("fastcgi",),
+    "php": ("fastcgi",),
+}
+
+
+def nginx_pass(value: t.Any, target: str = "") -> str:
+    """Spell an endpoint as ``proxy_pass``, ``fastcgi_pass``, ``uwsgi_pass`` and ``scgi_pass`` take it.
+
+    Source: https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_pass and its siblings.
+    """
+    endpoint = _endpoint.parse(value, "endpoint")
+    if endpoint.protocol in ("http", "https", "ws", "wss", "sse"):
+        scheme = "https" if endpoint.tls else "http"
+        if endpoint.unix is not None:
+            return f"{scheme}://unix:{endpoint.unix}{':' if target else ''}{target}"
+        return f"{scheme}://{endpoint.address}{target}"
+    return f"unix:{endpoint.unix}" if endpoint.unix is not None else endpoint.address
+
+
+def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_sites") -> Plan:
+    """Return files, listeners, probes and required paths of the sites that ``owner`` declares.
+
+    :raises DataError: with the path of the wrong value.
+    """
+    checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("nginx")["nginx_sites"], sites, where)
+    plan = empty_plan()
+    for index, site in enumerate(checked):
+        here = f"{where}[{index}]"
+        endpoint = _complete(site, here)
+        name = site["name"]
+        plan["files"] += [
+            {"path": f"sites-available/{name}.conf", "template": "sites-available/site.conf.j2", "vars": {"site": site}},
+            {"path": f"sites-enabled/{name}.conf", "link": f"../sites-available/{name}.conf"},
+        ]
+        plan["listen"].append(listener(endpoint, f"{here}.port"))
+        plan["probe"].append(site_probe(site, endpoint))
+        plan["requires"] += _requires(site, here)
+    check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(checked)], "the site name")
+    check_server_names(checked, where)
+    if checked:
+        plan["files"].append(marker(owner, "nginx"))
+    return plan
+
+
+def site_endpoint(site: t.Mapping[str, t.Any], here: str) -> _endpoint.Endpoint:
+    """Return the endpoint that a front server's site listens on."""
+    host = site.get("address") or "0.0.0.0"
+    protocol = "https" if site.get("tls") else "http"
+    return _endpoint.parse({"host": host, "port": site["port"]}, f"{here}.port", protocol)
+
+
+def site_probe(site: t.Mapping[str, t.Any], endpoint: _endpoint.Endpoint) -> dict[str, t.Any]:
+    """Return the probe that a site answers, by its first name, on an address of the host itself."""
+    address = _endpoint.parse(
+        {"host": {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(endpoint.host), endpoint.host), "port": endpoint.port},
+        "",
+        endpoint.protocol,
+    )
+    probe = {"name": f"site {site['name']}", "endpoint": address.as_dict(), "path": site["health_path"]}
+    if site.get("server_names"):
+        probe["host"] = site["server_names"][0]
+    return probe
+
+
+def check_server_names(sites: list[dict[str, t.Any]], where: str) -> None:
+    """Refuse two sites that would answer for the same name on the same port."""
+    names = []
+    for index, site in enumerate(sites):
+        for name in site["server_names"] or ["every host name"]:
+            names.append((f"port {site['port']} of {name}", f"{where}[{index}].port"))
+    check_unique(names, "")
+
+
+def check_site(site: dict[str, t.Any], here: str) -> None:
+    """Check what all front servers' sites have in common."""
+    check_name(site["name"], f"{here}.name")
+    check_path(site["health_path"].partition("?")[0], f"{here}.health_path")
+    for number, name in enumerate(site["server_names"]):
+        if not re.match(r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", name):
+            raise DataError(f"{here}.server_names[{number}]", f"{name!r} is not a host name")
+    for key in ("certificate", "key"):
+        if site.get("tls"):
+            check_path(site["tls"][key], f"{here}.tls.{key}")
+
+
+def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
+    check_site(site, here)
+    endpoint = site_endpoint(site, here)
+    site["listen"] = [endpoint.address] if site["address"] else [str(site["port"]), f"[::]:{site['port']}"]
+    if site.get("root"):
+        check_path(site["root"], f"{here}.root")
+    for key, value in site["headers"].items():
+        check_text(f"{key}: {value}", f"{here}.headers.{key}")
+    for number, location in enumerate(site["locations"]):
+        _complete_location(location, site, f"{here}.locations[{number}]")
+    paths = [
+        (location["path"] if location["type"] != "php" else "PHP scripts", f"{here}.locations[{number}].path")
+        for number, location in enumerate(site["locations"])
+    ]
+    check_unique(paths, "the location")
+    return endpoint
+
+
+def _complete_location(location: dict[str, t.Any], site: t.Mapping[str, t.Any], here: str) -> None:
+    kind = location["type"]
+    check_path(location["path"], f"{here}.path")
+    for key, value in location["params"].items():
+        check_text(f"{key}={value}", f"{here}.params.{key}")
+    if location.get("root"):
+        check_path(location["root"], f"{here}.root")
+    if kind in ("static", "php"):
+        if not location.get("root") and not site.get("root"):
+            raise DataError(here, f"a {kind} location needs a root, its own or the site's")
+        if kind == "static":
+            return
+    if not location.get("endpoint"):
+        raise DataError(f"{here}.endpoint", f"a {kind} location needs the endpoint of its backend")
+    spoken = _SPEAKS[kind]
+    endpoint = _endpoint.parse(location["endpoint"], f"{here}.endpoint")
+    if endpoint.protocol not in spoken:
+        raise DataError(f"{here}.endpoint", f"a {kind} location speaks {' or '.join(spoken)}, not {endpoint.protocol}")
+    location["endpoint"] = endpoint.as_dict()
+
+
+def _requires(site: t.Mapping[str, t.Any], here: str) -> list[dict[str, t.Any]]:
+    paths = [(site.get("root"), f"{here}.root")]
+    paths += [(location.get("root"), f"{here}.locations[{n}].root") for n, location in enumerate(site["locations"])]
+    paths += [(path, f"{here}.tls.{key}") for key, path in (site.get("tls") or {}).items()]
+    return [{"path": path, "what": what} for path, what in paths if path]

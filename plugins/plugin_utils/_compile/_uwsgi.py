@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""uWSGI instances and vassals: from data to files, addresses and probes."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ...module_utils import _endpoint
+from ...module_utils._errors import DataError
+from .. import _sizing, _spec
+from ._facts import Host
+from ._plan import (
+    Plan,
+    check_name,
+    check_path,
+    check_run_path,
+    check_text,
+    check_unique,
+    check_user,
+    empty_plan,
+    listener,
+    marker,
+    sysusers,
+)
+
+_SOCKET_OPTIONS = {"uwsgi": "socket", "http": "http-socket"}
+_MODULE = re.compile(r"^[\w.]+(:[\w.]+(\(\))?)?$|^[\w./-]+\.py$")
+
+
+def default_socket(name: str, group: str = "www-data", protocol: str = "uwsgi") -> str:
+    """Where an application listens that names no endpoint: the directory says who may connect."""
+    return f"{protocol}+unix:///run/uwsgi/{name}/{group}/{protocol}.sock"
+
+
+def uwsgi_plan(
+    applications: t.Mapping[str, list[dict[str, t.Any]]],
+    facts: t.Mapping[str, t.Any],
+    owner: str,
+    share: float = 0.5,
+) -> Plan:
+    """Return files, listeners, probes and required paths of the ``instances`` and ``vassals`` of ``owner``.
+
+    :raises DataError: with the path of the wrong value.
+    """
+    options = _spec.role_options("uwsgi")
+    plan = empty_plan()
+    users: dict[str, str] = {}
+    directories: list[str] = []
+    names: list[tuple[str, str]] = []
+    addresses: list[tuple[str, str]] = []
+    count = max(1, sum(map(len, applications.values())))
+    for kind in ("instances", "vassals"):
+        where = f"uwsgi_{kind}"
+        for index, app in enumerate(_spec.checked(options[where], applications.get(kind, []), where)):
+            here = f"{where}[{index}]"
+            sockets = _complete(app, here, Host.from_facts(facts), share, count)
+            names.append((app["name"], f"{here}.name"))
+            addresses += [(endpoint.address, what) for endpoint, what in sockets]
+            users[app["user"]] = app["path"]
+            directories += _directories(app)
+            plan["files"] += _files(app, kind)
+            plan["listen"] += [listener(endpoint, what) for endpoint, what in sockets]
+            plan["requires"].append({"path": app["path"], "what": f"{here}.path"})
+            plan["probe"] += [
+                {"name": f"{kind[:-1]} {app['name']}", "endpoint": endpoint.as_dict(), "path": app["mount"]}
+                for endpoint, _what in sockets
+            ]
+    check_unique(names, "the application name")
+    check_unique(addresses, "the address")
+    if names:
+        content = "\n".join(["d /run/uwsgi 0755 root root", *directories]) + "\n"
+        plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-uwsgi.conf", "content": content})
+        plan["files"] += [*sysusers(users, f"{owner}-uwsgi"), marker(owner, "uwsgi")]
+    return plan
+
+
+def _complete(
+    app: dict[str, t.Any], here: str, host: Host, share: float, count: int
+) -> list[tuple[_endpoint.Endpoint, str]]:
+    """Check ``app``, fill in what depends on the host, and return its endpoints with their paths in the data."""
+    name = check_name(app["name"], f"{here}.name")
+    check_user(app["user"], f"{here}.user")
+    check_path(app["path"], f"{here}.path")
+    check_path(app["mount"], f"{here}.mount")
+    if app["mount"] != "/" and app["mount"].endswith("/"):
+        raise DataError(f"{here}.mount", f"{app['mount']!r} ends with a slash; a prefix is written like /catalog")
+    if not _MODULE.match(app["module"]):
+        raise DataError(f"{here}.module", f"{app['module']!r} is neither package.module:callable nor a file NAME.py")
+    if not 4096 <= app["buffer_size"] <= 65535:
+        raise DataError(f"{here}.buffer_size", f"{app['buffer_size']} is not from 4096 to 65535 (a uwsgi packet's size)")
+    for key, value in app["environment"].items():
+        if "$(" in check_text(f"{key}={value}", f"{here}.environment.{key}"):
+            raise DataError(f"{here}.environment.{key}", "uWSGI would replace $(...) by a variable of its own")
+    if not app.get("processes"):
+        app["processes"] = max(2, _sizing.size_workers(host.memory_mb, host.cpus, app["worker_mb"], share, count).max_spare)
+    elif app["processes"] < 2:
+        raise DataError(f"{here}.processes", "a chain reload needs two processes or more, so that one serves meanwhile")
+    app["run"] = f"/run/uwsgi/{name}"
+    app["sockets"] = []
+    result = []
+    for number, socket in enumerate(app["listen"]):
+        what = f"{here}.listen[{number}]"
+        endpoint = _endpoint.parse(
+            socket.get("endpoint") or default_socket(name, socket["group"], socket["protocol"]), f"{what}.endpoint"
+        )
+        if endpoint.protocol not in _SOCKET_OPTIONS:
+            raise DataError(f"{what}.endpoint", f"uWSGI listens with {' or '.join(_SOCKET_OPTIONS)} here, not {endpoint.protocol}")
+        if endpoint.unix is not None:
+            check_run_path(endpoint.unix, f"{what}.endpoint")
+        group = f"the group {socket['group']}" if endpoint.is_unix else "whoever reaches the address"
+        app["sockets"].append(
+            {
+                "option": _SOCKET_OPTIONS[endpoint.protocol],
+                "endpoint": endpoint.as_dict(),
+                "group": socket["group"],
+                "comment": f"{endpoint.protocol} for {group}",
+            }
+        )
+        result.append((endpoint, f"{what}.endpoint"))
+    return result
+
+
+def _directories(app: t.Mapping[str, t.Any]) -> list[str]:
+    """Return tmpfiles.d(5) lines: a set-group-id directory for each group gives its sockets that group."""
+    lines = [f"d {app['run']} 0711 {app['user']} {app['user']}"]
+    for socket in app["sockets"]:
+        path = socket["endpoint"].get("unix", "")
+        if path.startswith(f"{app['run']}/") and path.count("/") == 5:
+            lines.append(f"d {path.rpartition('/')[0]} 2750 {app['user']} {socket['group']}")
+    return lines
+
+
+def _files(app: dict[str, t.Any], kind: str) -> list[dict[str, t.Any]]:
+    ini = {"template": "application.ini.j2", "vars": {"app": app}}
+    if kind == "vassals":
+        # In tyrant mode the file's owner is the user that the Emperor starts the vassal as.
+        return [{"path": f"vassals/{app['name']}.ini", "owner": app["user"], "group": app["user"], **ini}]
+    return [
+        {"path": f"instances/{app['name']}.ini", **ini},
+        {
+            "system": f"/etc/systemd/system/uwsgi@{app['name']}.service",
+            "template": "instance.service.j2",
+            "vars": {"app": app},
+        },
+    ]
