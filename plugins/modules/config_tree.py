@@ -46,7 +46,7 @@ options:
       - Owner to a list of entries. The list is everything that the owner has in this tree; it may be empty.
       - An entry has either C(path) (relative to O(root)) or C(system), an absolute path in one of the known system directories
         C(/etc/sysusers.d), C(/etc/tmpfiles.d), C(/etc/systemd/system), C(/etc/logrotate.d), C(/etc/default) and
-        C(/usr/local/sbin). C(systemd-sysusers), C(systemd-tmpfiles --create) and C(systemctl daemon-reload) run as needed,
+        C(/usr/local/sbin), C(/etc/ansible/facts.d). C(systemd-sysusers), C(systemd-tmpfiles --create) and C(systemctl daemon-reload) run as needed,
         before the tree is changed.
       - An entry has exactly one of C(template), with C(vars) for additional variables, C(content), C(link) and C(state), which is
         V(absent) or V(directory).

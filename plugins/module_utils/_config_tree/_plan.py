@@ -28,6 +28,7 @@ SYSTEM_DIRECTORIES = (
     "/etc/logrotate.d",
     "/etc/default",
     "/usr/local/sbin",
+    "/etc/ansible/facts.d",
 )
 
 _KEYS = frozenset({"path", "system", "content", "link", "state", "mode", "owner", "group", "secret"})
