@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils import _endpoint
 from ..module_utils._errors import DataError
 from ..plugin_utils import _sizing
-from ..plugin_utils._compile import _apache, _facts, _nginx, _php_fpm, _stacks, _uwsgi
+from ..plugin_utils._compile import _apache, _facts, _nginx, _php_fpm, _rows, _stacks, _uwsgi
 
 
 def endpoint_address(value: t.Any) -> str:
@@ -65,6 +65,7 @@ class FilterModule:
             "endpoint_url": endpoint_url,
             "host_plan": _stacks.host_plan,
             "ini_quoted": ini_quoted,
+            "lab_rows": _rows.lab_rows,
             "nginx_pass": _nginx.nginx_pass,
             "nginx_plan": _nginx.nginx_plan,
             "php_fpm_plan": _php_fpm.php_fpm_plan,

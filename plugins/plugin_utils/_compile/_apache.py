@@ -69,7 +69,7 @@ def apache_handler(value: t.Any, name: str) -> str:
 
 
 def apache_base(
-    facts: t.Mapping[str, t.Any], mpm: str = "event", instance: str = "", share: float = 0.5, worker_mb: int = 48
+    facts: t.Mapping[str, t.Any], mpm: str = "event", instance_name: str = "", share: float = 0.5, worker_mb: int = 48
 ) -> list[dict[str, t.Any]]:
     """Return the files that an instance has whoever declares sites on it: the main file, the MPM, the modules."""
     files: list[dict[str, t.Any]] = [{"path": "apache2.conf", "template": "apache2.conf.j2"}]
@@ -82,13 +82,13 @@ def apache_base(
             "vars": {"mpm": _mpm_numbers(Host.from_facts(facts), mpm, share, worker_mb)},
         },
     ]
-    if instance:
+    if instance_name:
         # The package's files stay the package's: an upgrade reaches every instance.
         files += [{"path": name, "link": f"../apache2/{name}"} for name in ("envvars", "magic", "mods-available", "conf-available")]
         files += [
-            {"system": f"/etc/tmpfiles.d/weblab-apache2-{instance}.conf", "content": f"d /var/log/apache2-{instance} 0750 root adm\n"},
-            {"system": f"/etc/logrotate.d/apache2-{instance}", "template": "logrotate.j2"},
-            {"system": f"/usr/local/sbin/apache2ctl-{instance}", "link": "/usr/sbin/apache2ctl"},
+            {"system": f"/etc/tmpfiles.d/weblab-apache2-{instance_name}.conf", "content": f"d /var/log/apache2-{instance_name} 0750 root adm\n"},
+            {"system": f"/etc/logrotate.d/apache2-{instance_name}", "template": "logrotate.j2"},
+            {"system": f"/usr/local/sbin/apache2ctl-{instance_name}", "link": "/usr/sbin/apache2ctl"},
         ]
     else:
         files += [{"path": f"mods-enabled/mpm_{other}.{end}", "state": "absent"} for other in MPMS if other != mpm for end in ("load", "conf")]
@@ -106,7 +106,7 @@ def apache_plan(
     sites: list[dict[str, t.Any]],
     owner: str,
     mpm: str = "event",
-    instance: str = "",
+    instance_name: str = "",
     modules: t.Sequence[str] = (),
     php_version: str = "8.2",
     where: str = "apache_sites",
@@ -141,7 +141,7 @@ def apache_plan(
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
     if checked:
-        plan["files"].append(marker(owner, f"apache_{instance}" if instance else "apache"))
+        plan["files"].append(marker(owner, f"apache_{instance_name}" if instance_name else "apache"))
     return plan
 
 
