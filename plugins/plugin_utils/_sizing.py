@@ -44,4 +44,9 @@ def size_workers(memory_mb: int, cpus: int, worker_mb: int = 64, share: float = 
     most = max(1, min(by_memory, cpus * WORKERS_PER_CPU))
     min_spare = max(1, min(cpus, most // 4))
     max_spare = max(min_spare, min(cpus * 2, most // 2))
-    return Workers(max=most, start=min(max_spare, min_spare + (max_spare - min_spare) // 2), min_spare=min_spare, max_spare=max_spare)
+    return Workers(
+        max=most,
+        start=min(max_spare, min_spare + (max_spare - min_spare) // 2),
+        min_spare=min_spare,
+        max_spare=max_spare,
+    )

@@ -40,14 +40,14 @@ def _refuse(value: t.Any) -> t.NoReturn:
     raise TypeError(f"{value!r} is not a list")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def role_options(role: str) -> dict[str, t.Any]:
     """Return the options of ``roles/ROLE/meta/argument_specs.yml``, entry point main."""
     text = (_ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     return t.cast("dict[str, t.Any]", yaml.safe_load(text)["argument_specs"]["main"]["options"])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def role_defaults(role: str) -> dict[str, t.Any]:
     """Return ``roles/ROLE/defaults/main.yml``."""
     text = (_ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8")
@@ -78,7 +78,10 @@ def checked(option: t.Mapping[str, t.Any], value: t.Any, where: str) -> t.Any:
     if "choices" in option and value not in option["choices"]:
         raise DataError(where, f"{value!r} is not one of {', '.join(map(str, option['choices']))}")
     if kind == "list":
-        element = {"type": option.get("elements", "raw"), **({"options": option["options"]} if "options" in option else {})}
+        element = {
+            "type": option.get("elements", "raw"),
+            **({"options": option["options"]} if "options" in option else {}),
+        }
         return [checked(element, item, f"{where}[{index}]") for index, item in enumerate(value)]
     if kind == "dict" and "options" in option:
         return _checked_keys(option["options"], value, where)

@@ -20,9 +20,22 @@ from ._plan import Plan, check_path, check_text, check_unique, empty_plan, liste
 MPMS = ("prefork", "worker", "event")
 
 #: What every instance loads; the rest follows from the sites.
-_BASE_MODULES = ("alias", "authz_core", "authz_host", "deflate", "dir", "env", "filter", "headers", "mime", "reqtimeout", "setenvif", "status")
+_BASE_MODULES = (
+    "alias",
+    "authz_core",
+    "authz_host",
+    "deflate",
+    "dir",
+    "env",
+    "filter",
+    "headers",
+    "mime",
+    "reqtimeout",
+    "setenvif",
+    "status",
+)
 
-#: Modules that Debian ships with a file of settings (mods-available/NAME.conf), without which they are not to be loaded.
+#: Modules that Debian ships with settings (mods-available/NAME.conf), without which they are not to be loaded.
 _WITH_CONF = frozenset(
     "actions alias autoindex cache_disk cgid dav_fs deflate dir http2 info ldap mime mime_magic negotiation proxy"
     " proxy_balancer proxy_ftp proxy_html reqtimeout setenvif ssl status userdir".split()
@@ -84,14 +97,25 @@ def apache_base(
     ]
     if instance_name:
         # The package's files stay the package's: an upgrade reaches every instance.
-        files += [{"path": name, "link": f"../apache2/{name}"} for name in ("envvars", "magic", "mods-available", "conf-available")]
         files += [
-            {"system": f"/etc/tmpfiles.d/weblab-apache2-{instance_name}.conf", "content": f"d /var/log/apache2-{instance_name} 0750 root adm\n"},
+            {"path": name, "link": f"../apache2/{name}"}
+            for name in ("envvars", "magic", "mods-available", "conf-available")
+        ]
+        files += [
+            {
+                "system": f"/etc/tmpfiles.d/weblab-apache2-{instance_name}.conf",
+                "content": f"d /var/log/apache2-{instance_name} 0750 root adm\n",
+            },
             {"system": f"/etc/logrotate.d/apache2-{instance_name}", "template": "logrotate.j2"},
             {"system": f"/usr/local/sbin/apache2ctl-{instance_name}", "link": "/usr/sbin/apache2ctl"},
         ]
     else:
-        files += [{"path": f"mods-enabled/mpm_{other}.{end}", "state": "absent"} for other in MPMS if other != mpm for end in ("load", "conf")]
+        files += [
+            {"path": f"mods-enabled/mpm_{other}.{end}", "state": "absent"}
+            for other in MPMS
+            if other != mpm
+            for end in ("load", "conf")
+        ]
         files += [{"path": "sites-enabled/000-default.conf", "state": "absent"}]
     return files
 
@@ -127,7 +151,11 @@ def apache_plan(
         ports[address] = f"Listen {address}{' https' if site.get('tls') else ''}\n"
         name = site["name"]
         plan["files"] += [
-            {"path": f"sites-available/{name}.conf", "template": "sites-available/site.conf.j2", "vars": {"site": site}},
+            {
+                "path": f"sites-available/{name}.conf",
+                "template": "sites-available/site.conf.j2",
+                "vars": {"site": site},
+            },
             {"path": f"sites-enabled/{name}.conf", "link": f"../sites-available/{name}.conf"},
         ]
         plan["listen"].append(listener(endpoint, f"{here}.port"))
@@ -202,7 +230,12 @@ def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str
     # A worker is held by a client's connection, not by the CPU: memory alone is the limit, up to Debian's usual scale.
     if mpm == "prefork":
         most = min(256, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max)
-        return {"max_workers": most, "start_servers": min(5, most), "min_spare": min(5, most), "max_spare": min(10, most)}
+        return {
+            "max_workers": most,
+            "start_servers": min(5, most),
+            "min_spare": min(5, most),
+            "max_spare": min(10, most),
+        }
     servers = max(2, min(16, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max))
     threads = _THREADS_PER_CHILD
     return {

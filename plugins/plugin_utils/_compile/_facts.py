@@ -45,5 +45,6 @@ def platform(facts: t.Mapping[str, t.Any], table: t.Mapping[str, t.Mapping[str, 
     except KeyError:
         known = "; ".join(f"{name} {', '.join(releases)}" for name, releases in table.items())
         raise DataError(
-            "", f"this host runs {distribution} {major}, and weblab.stacks is tested on {known} only; nothing was changed"
+            "",
+            f"this host runs {distribution} {major}, and weblab.stacks is tested on {known} only; nothing was changed",
         ) from None

@@ -52,7 +52,11 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
         endpoint = _complete(site, here)
         name = site["name"]
         plan["files"] += [
-            {"path": f"sites-available/{name}.conf", "template": "sites-available/site.conf.j2", "vars": {"site": site}},
+            {
+                "path": f"sites-available/{name}.conf",
+                "template": "sites-available/site.conf.j2",
+                "vars": {"site": site},
+            },
             {"path": f"sites-enabled/{name}.conf", "link": f"../sites-available/{name}.conf"},
         ]
         plan["listen"].append(listener(endpoint, f"{here}.port"))
@@ -91,7 +95,7 @@ def check_server_names(sites: list[dict[str, t.Any]], where: str) -> None:
     for index, site in enumerate(sites):
         for name in site["server_names"] or ["every host name"]:
             names.append((f"port {site['port']} of {name}", f"{where}[{index}].port"))
-    check_unique(names, "")
+    check_unique(names, "the front of")
 
 
 def check_site(site: dict[str, t.Any], here: str) -> None:

@@ -15,7 +15,19 @@ from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _sizing, _spec
 from ._facts import Host
-from ._plan import Plan, check_mode, check_name, check_run_path, check_text, check_unique, check_user, empty_plan, listener, marker, sysusers
+from ._plan import (
+    Plan,
+    check_mode,
+    check_name,
+    check_run_path,
+    check_text,
+    check_unique,
+    check_user,
+    empty_plan,
+    listener,
+    marker,
+    sysusers,
+)
 
 PING_PATH = "/fpm-ping"
 
@@ -26,7 +38,11 @@ def default_socket(name: str) -> str:
 
 
 def php_fpm_plan(
-    pools: list[dict[str, t.Any]], facts: t.Mapping[str, t.Any], owner: str, share: float = 0.5, where: str = "php_fpm_pools"
+    pools: list[dict[str, t.Any]],
+    facts: t.Mapping[str, t.Any],
+    owner: str,
+    share: float = 0.5,
+    where: str = "php_fpm_pools",
 ) -> Plan:
     """Return files, listeners and probes of the pools that ``owner`` declares.
 
@@ -43,10 +59,17 @@ def php_fpm_plan(
         pool["workers"] = _workers(pool, here, Host.from_facts(facts), share, len(checked))
         users[pool["user"]] = "/nonexistent"
         listeners.append((endpoint.address, f"{here}.listen"))
-        plan["files"].append({"path": f"pool.d/{pool['name']}.conf", "template": "pool.d/pool.conf.j2", "vars": {"pool": pool}})
+        plan["files"].append(
+            {"path": f"pool.d/{pool['name']}.conf", "template": "pool.d/pool.conf.j2", "vars": {"pool": pool}}
+        )
         plan["listen"].append(listener(endpoint, f"{here}.listen"))
         plan["probe"].append(
-            {"name": f"pool {pool['name']}", "endpoint": endpoint.as_dict(), "path": PING_PATH, "expect": {"body": "pong"}}
+            {
+                "name": f"pool {pool['name']}",
+                "endpoint": endpoint.as_dict(),
+                "path": PING_PATH,
+                "expect": {"body": "pong"},
+            }
         )
     check_unique([(pool["name"], f"{where}[{index}].name") for index, pool in enumerate(checked)], "the pool name")
     check_unique(listeners, "the address")

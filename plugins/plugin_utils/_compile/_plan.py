@@ -92,14 +92,16 @@ def listener(endpoint: Endpoint, what: str) -> dict[str, t.Any]:
 
 
 def marker(owner: str, component: str) -> dict[str, t.Any]:
-    """Return the local fact that says the owner has something here, so that a run without its sites finds and removes it."""
+    """Return the local fact that the owner has something here; a later run without its sites finds it by that."""
     content = json.dumps({"owner": owner, "component": component}) + "\n"
     return {"system": f"/etc/ansible/facts.d/weblab_{owner}_{component}.fact", "content": content}
 
 
 def sysusers(users: t.Mapping[str, str], owner: str) -> list[dict[str, t.Any]]:
     """Return the sysusers.d(5) file that creates ``users`` (name -> home), if there are any to create."""
-    lines = [f'u {user} - "weblab.stacks application" {home}' for user, home in users.items() if user not in _KNOWN_USERS]
+    lines = [
+        f'u {user} - "weblab.stacks application" {home}' for user, home in users.items() if user not in _KNOWN_USERS
+    ]
     if not lines:
         return []
     return [{"system": f"/etc/sysusers.d/weblab-{owner}.conf", "content": "\n".join(lines) + "\n"}]

@@ -30,7 +30,14 @@ def lab_rows(
         endpoint = _endpoint.parse(planned["endpoint"])
         row = rows.setdefault(
             planned["site"],
-            {"site": planned["site"], "stack": planned["stack"], "host": host, "url": "", "state": "ok", "endpoints": []},
+            {
+                "site": planned["site"],
+                "stack": planned["stack"],
+                "host": host,
+                "url": "",
+                "state": "ok",
+                "endpoints": [],
+            },
         )
         if planned["role"] == "front":
             row["url"] = f"{endpoint.protocol}://{url_host}:{endpoint.port}/"

@@ -99,14 +99,20 @@ def host_plan(
         if stack not in known:
             raise DataError(f"{here}.stack", f"{stack!r} is not one of {', '.join(known)}")
         defaults = _spec.role_defaults(stack)
-        settings = {key: variables.get(f"{stack}_{key}", defaults.get(f"{stack}_{key}")) for key in ("drawing", "socket")}
+        settings = {
+            key: variables.get(f"{stack}_{key}", defaults.get(f"{stack}_{key}")) for key in ("drawing", "socket")
+        }
         plan = stack_plan_at(index, site, stack, settings, where)
         plans.append(plan)
         if stack not in stacks:
             stacks.append(stack)
     endpoints = [endpoint for plan in plans for endpoint in plan["endpoints"]]
-    check_unique([(str(site.get("name")), f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name")
-    check_unique([(_socket_key(endpoint), endpoint["what"]) for endpoint in endpoints if endpoint["listens"]], "the address")
+    check_unique(
+        [(str(site.get("name")), f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name"
+    )
+    check_unique(
+        [(_socket_key(endpoint), endpoint["what"]) for endpoint in endpoints if endpoint["listens"]], "the address"
+    )
     owners = {fact.get("owner") for key, fact in (local_facts or {}).items() if key.startswith("weblab_")}
     gone = [stack for stack in known if stack in owners and stack not in stacks]
     return {"stacks": gone + stacks, "endpoints": endpoints}
@@ -204,7 +210,9 @@ def _wsgi_site(plan: StackPlan, stack: str, site: dict[str, t.Any], drawing: t.M
         name = f"{site['name']}-{service['name']}" if emperor else site["name"]
         endpoint = _backend(site, "uwsgi", _uwsgi.default_socket(name), place, number, service.get("socket"))
         _add_endpoint(plan, stack, site, "backend", endpoint, f"{place}.socket", {"path": service["mount"]})
-        locations.append({"path": service["mount"], "type": "uwsgi", "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]})
+        locations.append(
+            {"path": service["mount"], "type": "uwsgi", "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
+        )
         app = {key: service[key] for key in ("user", "processes", "threads", "harakiri", "worker_mb") if key in service}
         apps[service["name"]] = {
             **app,
@@ -230,7 +238,10 @@ def _call(
     callee: str,
     what: str,
 ) -> None:
-    """Let ``service`` call ``callee``: a second socket that only the caller's group may open, and its path in the caller's environment."""
+    """Let ``service`` call ``callee``.
+
+    The callee gets a second socket, which only the caller's group may open; its path is in the caller's environment.
+    """
     if callee not in apps or callee == service["name"]:
         others = ", ".join(sorted(set(apps) - {service["name"]})) or "none"
         raise DataError(what, f"{callee!r} is not another service of this site ({others})")

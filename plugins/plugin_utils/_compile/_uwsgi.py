@@ -93,12 +93,16 @@ def _complete(
     if not _MODULE.match(app["module"]):
         raise DataError(f"{here}.module", f"{app['module']!r} is neither package.module:callable nor a file NAME.py")
     if not 4096 <= app["buffer_size"] <= 65535:
-        raise DataError(f"{here}.buffer_size", f"{app['buffer_size']} is not from 4096 to 65535 (a uwsgi packet's size)")
+        raise DataError(
+            f"{here}.buffer_size", f"{app['buffer_size']} is not from 4096 to 65535 (a uwsgi packet's size)"
+        )
     for key, value in app["environment"].items():
         if "$(" in check_text(f"{key}={value}", f"{here}.environment.{key}"):
             raise DataError(f"{here}.environment.{key}", "uWSGI would replace $(...) by a variable of its own")
     if not app.get("processes"):
-        app["processes"] = max(2, _sizing.size_workers(host.memory_mb, host.cpus, app["worker_mb"], share, count).max_spare)
+        app["processes"] = max(
+            2, _sizing.size_workers(host.memory_mb, host.cpus, app["worker_mb"], share, count).max_spare
+        )
     elif app["processes"] < 2:
         raise DataError(f"{here}.processes", "a chain reload needs two processes or more, so that one serves meanwhile")
     app["run"] = f"/run/uwsgi/{name}"
@@ -110,7 +114,9 @@ def _complete(
             socket.get("endpoint") or default_socket(name, socket["group"], socket["protocol"]), f"{what}.endpoint"
         )
         if endpoint.protocol not in _SOCKET_OPTIONS:
-            raise DataError(f"{what}.endpoint", f"uWSGI listens with {' or '.join(_SOCKET_OPTIONS)} here, not {endpoint.protocol}")
+            raise DataError(
+                f"{what}.endpoint", f"uWSGI listens with {' or '.join(_SOCKET_OPTIONS)} here, not {endpoint.protocol}"
+            )
         if endpoint.unix is not None:
             check_run_path(endpoint.unix, f"{what}.endpoint")
         group = f"the group {socket['group']}" if endpoint.is_unix else "whoever reaches the address"
