@@ -1,0 +1,17 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from django.urls import path
+from shop.calls import endpoint
+
+from catalog import views
+
+app_name = "catalog"
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("api/<slug:function>", endpoint("catalog")),
+    path("<slug:slug>/", views.book, name="book"),
+]

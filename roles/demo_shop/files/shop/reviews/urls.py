@@ -1,0 +1,16 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from django.urls import path
+from shop.calls import endpoint
+
+from reviews import views
+
+app_name = "reviews"
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("api/<slug:function>", endpoint("reviews")),
+]
