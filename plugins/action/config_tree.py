@@ -29,7 +29,8 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("owners is a mapping from an owner to its list of entries")
         arguments["owners"] = {
             owner: [
-                self._rendered(entry, f"owners.{owner}[{index}]", variables) for index, entry in enumerate(entries or [])
+                self._rendered(entry, f"owners.{owner}[{index}]", variables)
+                for index, entry in enumerate(entries or [])
             ]
             for owner, entries in owners.items()
         }
@@ -37,9 +38,7 @@ class ActionModule(ActionBase):
             if arguments.get(option) is None:
                 arguments.pop(option, None)
         result.update(
-            self._execute_module(
-                module_name="weblab.stacks.config_tree", module_args=arguments, task_vars=variables
-            )
+            self._execute_module(module_name="weblab.stacks.config_tree", module_args=arguments, task_vars=variables)
         )
         # The arguments hold the content of every file.
         result.pop("invocation", None)

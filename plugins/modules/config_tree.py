@@ -8,26 +8,27 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: config_tree
 short_description: Apply one daemon's whole configuration in one transaction
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The weblab.stacks maintainers (@weblab-stacks)
 description:
-  - Applies all files, links and directories of one daemon's configuration together, and makes the running daemon use them.
-  - The new tree is built beside the live one and tested with the daemon's own test before anything is touched. Both trees
-    change places in one step. The daemon is reloaded, or restarted where a reload cannot apply the change. It has to prove that
-    it runs the new configuration, and the endpoints in O(probe) have to answer. Otherwise the old tree comes back, and the
-    task fails with the daemon's own words.
-  - Files belong to owners. An owner that is named in O(owners) is declared completely, so that its files vanish when it stops
-    declaring them. Owners that are not named, and files that nobody declared, are left alone.
-  - When all files are right already, the daemon is looked at. It is started, reloaded or restarted when it is down or when it
-    loaded an older configuration.
+  - Applies all files, links and directories of one daemon's configuration together, and makes the running daemon
+    use them.
+  - The new tree is built beside the live one and tested with the daemon's own test before anything is touched. Both
+    trees change places in one step. The daemon is reloaded, or restarted where a reload cannot apply the change. It
+    has to prove that it runs the new configuration, and the endpoints in O(probe) have to answer. Otherwise the old
+    tree comes back, and the task fails with the daemon's own words.
+  - Files belong to owners. An owner that is named in O(owners) is declared completely, so that its files vanish
+    when it stops declaring them. Owners that are not named, and files that nobody declared, are left alone.
+  - When all files are right already, the daemon is looked at. It is started, reloaded or restarted when it is down
+    or when it loaded an older configuration.
   - This is an action plugin and a module. Templates are rendered on the controller, and the host gets one call.
 options:
   daemon:
     description:
       - The profile that knows how to test, reload and prove the daemon.
-      - With V(apache), a tree without C(sites-enabled/*.conf) stops and disables its unit; with V(php_fpm), a tree without
-        pools does the same.
+      - With V(apache), a tree without C(sites-enabled/*.conf) stops and disables its unit; with V(php_fpm), a tree
+        without pools does the same.
     type: str
     required: true
     choices: [nginx, apache, php_fpm, uwsgi, generic]
@@ -44,14 +45,14 @@ options:
   owners:
     description:
       - Owner to a list of entries. The list is everything that the owner has in this tree; it may be empty.
-      - An entry has either C(path) (relative to O(root)) or C(system), an absolute path in one of the known system directories
-        C(/etc/sysusers.d), C(/etc/tmpfiles.d), C(/etc/systemd/system), C(/etc/logrotate.d), C(/etc/default) and
-        C(/usr/local/sbin), C(/etc/ansible/facts.d). C(systemd-sysusers), C(systemd-tmpfiles --create) and C(systemctl daemon-reload) run as needed,
-        before the tree is changed.
-      - An entry has exactly one of C(template), with C(vars) for additional variables, C(content), C(link) and C(state), which is
-        V(absent) or V(directory).
-      - A file may have C(mode) (octal, in quotes, default V("0644")), C(owner) and C(group) (default V(root)), and C(secret),
-        which keeps its content out of diffs.
+      - An entry has either C(path) (relative to O(root)) or C(system), an absolute path in one of the known system
+        directories C(/etc/sysusers.d), C(/etc/tmpfiles.d), C(/etc/systemd/system), C(/etc/logrotate.d),
+        C(/etc/default), C(/usr/local/sbin) and C(/etc/ansible/facts.d). C(systemd-sysusers),
+        C(systemd-tmpfiles --create) and C(systemctl daemon-reload) run as needed, before the tree is changed.
+      - An entry has exactly one of C(template), with C(vars) for additional variables, C(content), C(link) and
+        C(state), which is V(absent) or V(directory).
+      - A file may have C(mode) (octal, in quotes, default V("0644")), C(owner) and C(group) (default V(root)), and
+        C(secret), which keeps its content out of diffs.
       - Two owners may declare the same path only alike. It then belongs to both, and goes with the last of them.
       - Templates are rendered as M(ansible.builtin.template) does it, with C(trim_blocks) and C(lstrip_blocks).
     type: dict
@@ -87,7 +88,8 @@ options:
         type: str
   probe:
     description:
-      - Endpoints that have to answer afterwards, in the form of the option C(endpoints) of M(weblab.stacks.endpoint_probe).
+      - Endpoints that have to answer afterwards, in the form of the option C(endpoints) of
+        M(weblab.stacks.endpoint_probe).
     type: list
     elements: raw
     default: []
@@ -104,7 +106,8 @@ options:
     default: []
   reload:
     description:
-      - The command that makes the daemon read its tree again, instead of C(systemctl reload). Only with O(daemon=generic).
+      - The command that makes the daemon read its tree again, instead of C(systemctl reload). Only with
+        O(daemon=generic).
     type: list
     elements: str
     default: []
@@ -177,7 +180,8 @@ validated:
     way:
       description:
         - V(namespace) when the test saw the staged tree at its final path, before anything was touched.
-        - V(swapped) when the kernel refused a mount namespace, so that the test ran after the swap and before the reload.
+        - V(swapped) when the kernel refused a mount namespace, so that the test ran after the swap, before the
+          reload.
         - V(none) when there was no test, as on a bare host in check mode.
       type: str
       returned: always
@@ -209,27 +213,41 @@ files:
   description: The paths that changed.
   returned: always
   type: dict
-  sample: {"added": ["/etc/nginx/sites-enabled/hello.conf"], "changed": [], "removed": ["/etc/nginx/sites-enabled/default"]}
+  sample:
+    added: [/etc/nginx/sites-enabled/hello.conf]
+    changed: []
+    removed: [/etc/nginx/sites-enabled/default]
 """
 
 import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import DAEMONS
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Apache, Daemon, Nginx, PhpFpm
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import PlanError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import ServiceError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._transaction import (
     Request,
     Result,
     Transaction,
     TransactionError,
 )
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import ServiceError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import TreeError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._uwsgi import Uwsgi
+from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import EndpointError
+
+DAEMONS: dict[str, type[Daemon]] = {
+    "nginx": Nginx,
+    "apache": Apache,
+    "php_fpm": PhpFpm,
+    "uwsgi": Uwsgi,
+    "generic": Daemon,
+}
 
 _SOURCE = {"what": {"type": "str"}}
 ARGUMENT_SPEC: dict[str, t.Any] = {
-    "daemon": {"type": "str", "required": True, "choices": ["nginx", "apache", "php_fpm", "uwsgi", "generic"]},
+    "daemon": {"type": "str", "required": True, "choices": list(DAEMONS)},
     "root": {"type": "path", "required": True},
     "service": {"type": "str"},
     "owners": {"type": "dict", "required": True},
@@ -263,9 +281,7 @@ def main() -> t.NoReturn:
     options = module.params
     result = Result()
     try:
-        daemon = DAEMONS[options["daemon"]](
-            options["root"], options["service"], options["validate"], options["reload"]
-        )
+        daemon = DAEMONS[options["daemon"]](options["root"], options["service"], options["validate"], options["reload"])
         transaction = Transaction(
             Request(
                 root=options["root"],
@@ -280,7 +296,7 @@ def main() -> t.NoReturn:
         )
         result = transaction.result
         transaction.run()
-    except (PlanError, TreeError, ServiceError, TransactionError) as error:
+    except (EndpointError, PlanError, TreeError, ServiceError, TransactionError) as error:
         module.fail_json(msg=str(error), **_returned(result, module))
     module.exit_json(**_returned(result, module))
 

@@ -17,17 +17,21 @@ import re
 import shutil
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Process, Running
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Process, Running, ServiceError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
 
 Facts = t.Dict[str, t.Any]
 
 
 class Command(t.NamedTuple):
-    """A validation command with the environment it needs."""
+    """A validation command, with the environment, input, private directory and network that it needs."""
 
     argv: t.Sequence[str]
     env: t.Mapping[str, str] = {}
+    stdin: str = ""
+    private: str = ""
+    network: bool = False
 
     def __str__(self) -> str:
         return " ".join([*(f"{key}={value}" for key, value in self.env.items()), *self.argv])
@@ -36,25 +40,28 @@ class Command(t.NamedTuple):
 class Daemon:
     """The generic profile: one unit, a test and a reload that the caller names."""
 
+    #: Its test would disturb the running daemon outside of a namespace.
+    needs_namespace = False
+
     def __init__(
         self, root: str, service: str | None, validate: t.Sequence[str] = (), reload: t.Sequence[str] = ()
     ) -> None:
         self.root = root
         self.service = service or ""
-        self.validate = validate
-        self.reload = reload
+        self._validate = validate
+        self._reload = reload
 
     @property
     def program(self) -> str:
         """The program that tells whether the daemon is installed."""
-        return self.validate[0] if self.validate else "systemctl"
+        return self._validate[0] if self._validate else "systemctl"
 
     def installed(self) -> bool:
         return shutil.which(self.program) is not None
 
-    def commands(self, tree: Tree) -> list[Command]:
-        """What tests the whole tree; nothing where there is nothing to serve."""
-        return [Command(self.validate)] if self.validate else []
+    def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
+        """What tests the tree, of which these paths changed; nothing where there is nothing to serve."""
+        return [Command(self._validate)] if self._validate else []
 
     def units(self, tree: Tree) -> dict[str, bool]:
         """Unit -> has it something to serve?"""
@@ -67,17 +74,38 @@ class Daemon:
     def facts(self, unit: str, tree: Tree) -> Facts:
         return {}
 
-    def restart_reason(self, old: Facts, new: Facts) -> str:
+    def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         """Why a reload would not be enough; empty when it is."""
         return ""
 
-    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+    def reload(self, unit: str, old: Facts, new: Facts, before: Running, timeout: float) -> None:
+        """Make the running daemon read the tree again."""
+        if not self._reload:
+            _service.systemctl("reload", unit, timeout=timeout)
+            return
+        done = _service.run(self._reload, timeout)
+        if done.code != 0:
+            raise ServiceError(f"`{' '.join(self._reload)}` failed: {done.output}")
+
+    def observe(self, unit: str, pid: int, tree: Tree) -> Running:
+        """The daemon as it runs now, as far as `pending` needs it."""
+        return _service.running(pid)
+
+    def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         """What is still missing until the configuration is proven live; empty when it is."""
         return ""
 
     def refusal(self, log: str) -> str:
         """The line with which the daemon refused a reload; empty when it did not."""
         return ""
+
+    def watches(self, path: str) -> bool:
+        """Does the daemon itself watch the modification time of this file?"""
+        return False
+
+    def summary(self, output: str) -> str:
+        """The part of a test's output that is worth reading."""
+        return output
 
     def warnings(self, output: str) -> list[str]:
         """The lines of a successful test that somebody should read."""
@@ -87,17 +115,17 @@ class Daemon:
 class Nginx(Daemon):
     program = "nginx"
 
-    def commands(self, tree: Tree) -> list[Command]:
+    def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         return [Command(["nginx", "-t"])]
 
     def facts(self, unit: str, tree: Tree) -> Facts:
         files = ["nginx.conf", *tree.paths("conf.d/*.conf"), *tree.paths("sites-enabled/*")]
         return {"listen": _listeners(r"listen", files, tree)}
 
-    def restart_reason(self, old: Facts, new: Facts) -> str:
+    def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         return _overlap(old, new)
 
-    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+    def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         return _new_child(before, now, "nginx: worker process")
 
     def refusal(self, log: str) -> str:
@@ -108,7 +136,7 @@ class Apache(Daemon):
     program = "apache2ctl"
     _LIMITS = re.compile(r"^\s*(ServerLimit|ThreadLimit|ListenBacklog)\s+(\S+)", re.IGNORECASE | re.MULTILINE)
 
-    def commands(self, tree: Tree) -> list[Command]:
+    def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         if not self._serves(tree):
             return []
         return [Command(["apache2ctl", "-t"], {"APACHE_CONFDIR": self.root})]
@@ -120,9 +148,7 @@ class Apache(Daemon):
         files = ["apache2.conf", "ports.conf"]
         for kind in ("mods", "conf", "sites"):
             files += tree.paths(f"{kind}-enabled/*.conf")
-        limits = {
-            name.lower(): value for path in files for name, value in self._LIMITS.findall(tree.read(path))
-        }
+        limits = {name.lower(): value for path in files for name, value in self._LIMITS.findall(tree.read(path))}
         return {
             "mpm": [os.path.basename(path)[:-5] for path in tree.paths("mods-enabled/mpm_*.load")],
             "limits": limits,
@@ -130,17 +156,19 @@ class Apache(Daemon):
             "listen": _listeners(r"Listen", files, tree),
         }
 
-    def restart_reason(self, old: Facts, new: Facts) -> str:
+    def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         if old["mpm"] != new["mpm"]:
             return f"the MPM changes from {', '.join(old['mpm']) or 'none'} to {', '.join(new['mpm']) or 'none'}"
-        changed = sorted(name for name in {**old["limits"], **new["limits"]} if old["limits"].get(name) != new["limits"].get(name))
+        changed = sorted(
+            name for name in {**old["limits"], **new["limits"]} if old["limits"].get(name) != new["limits"].get(name)
+        )
         if changed:
             return f"{', '.join(changed)} changed, which Apache reads only when it starts"
         if old["envvars"] != new["envvars"]:
             return "envvars changed, which Apache inherits only when it starts"
         return _overlap(old, new)
 
-    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+    def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         return _new_child(before, now, "")
 
     def warnings(self, output: str) -> list[str]:
@@ -162,7 +190,7 @@ class PhpFpm(Daemon):
     def program(self) -> str:
         return f"php-fpm{self.version}"
 
-    def commands(self, tree: Tree) -> list[Command]:
+    def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         return [Command([self.program, "-t"])] if self._pools(tree) else []
 
     def units(self, tree: Tree) -> dict[str, bool]:
@@ -175,7 +203,7 @@ class PhpFpm(Daemon):
             sockets[address] = {key: keys[key].replace("$pool", pool) for key in self._KEYS if key in keys}
         return {"sockets": sockets}
 
-    def restart_reason(self, old: Facts, new: Facts) -> str:
+    def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         for address, keys in new["sockets"].items():
             before = old["sockets"].get(address)
             if before is not None and before != keys:
@@ -183,7 +211,7 @@ class PhpFpm(Daemon):
                 return f"{', '.join(changed)} of {address} changed, and a reload keeps the open socket as it is"
         return ""
 
-    def pending(self, unit: str, tree: Tree, before: Running, now: Running) -> str:
+    def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         if now.main is None:
             return "its master process is not there"
         if now.main == before.main:
@@ -212,14 +240,13 @@ class PhpFpm(Daemon):
         return pools
 
 
-DAEMONS: dict[str, type[Daemon]] = {"nginx": Nginx, "apache": Apache, "php_fpm": PhpFpm, "generic": Daemon}
-
-
 def _new_child(before: Running, now: Running, title: str) -> str:
     if now.main is None:
         return "its main process is not there"
     old: t.AbstractSet[Process] = before.children
-    born = [child for child in now.children - old if child.title.startswith(title) and "shutting down" not in child.title]
+    born = [
+        child for child in now.children - old if child.title.startswith(title) and "shutting down" not in child.title
+    ]
     return "" if born else "it has no worker with the new configuration yet"
 
 

@@ -8,12 +8,30 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+import tempfile
 import typing as t
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Command
 
-# $1 staged tree, $2 final path, then the command. The root directory is where a missing final path is made.
-_BIND = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+# $1 staged tree, $2 final path, $3 directory and $4 its stand-in (or empty), then the command.
+_PREPARE = """
+set -e
+mount --bind "$1" "$2"
+if [ -n "$3" ]; then mount --bind "$4" "$3"; fi
+shift 4
+exec "$@"
+"""
+
+# A new network namespace has a loopback interface that is down. 0x8914 is SIOCSIFFLAGS, 1 is IFF_UP.
+_LOOPBACK = (
+    "import fcntl, os, socket, struct, sys;"
+    "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh14x', b'lo', 1));"
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 def available() -> bool:
@@ -21,10 +39,29 @@ def available() -> bool:
     return _service.run(_unshare(["mount", "--bind", "/etc", "/etc"])).code == 0
 
 
-def command(staged: str, root: str, argv: t.Sequence[str]) -> list[str]:
-    """``argv`` inside a namespace where ``staged`` is mounted at ``root`` (which must exist)."""
-    return _unshare(["sh", "-c", _BIND, "sh", staged, root, *argv])
+def run(staged: str, root: str, command: Command, timeout: float) -> _service.Completed:
+    """Run ``command`` where ``staged`` is mounted at ``root`` (which must exist)."""
+    with tempfile.TemporaryDirectory(prefix="weblab-") as directory:
+        stand_in = ""
+        if command.private:
+            stand_in = os.path.join(directory, "private")
+            copy_directories(command.private, stand_in)
+        argv = ["sh", "-c", _PREPARE, "sh", staged, root, command.private, stand_in, *command.argv]
+        if command.network:
+            argv = [sys.executable, "-c", _LOOPBACK, *argv]
+        return _service.run(_unshare(argv, command.network), timeout, command.env, command.stdin)
 
 
-def _unshare(argv: t.Sequence[str]) -> list[str]:
-    return ["unshare", "--mount", "--propagation", "private", "--", *argv]
+def copy_directories(source: str, target: str) -> None:
+    """The directories below ``source`` without what is in them: same names, modes and owners."""
+    os.makedirs(source, mode=0o755, exist_ok=True)
+    for directory, _names, _files in os.walk(source):
+        copy = os.path.normpath(os.path.join(target, os.path.relpath(directory, source)))
+        os.mkdir(copy)
+        info = os.stat(directory)
+        os.chown(copy, info.st_uid, info.st_gid)
+        os.chmod(copy, stat.S_IMODE(info.st_mode))
+
+
+def _unshare(argv: t.Sequence[str], network: bool = False) -> list[str]:
+    return ["unshare", "--mount", "--propagation", "private", *(["--net"] if network else []), "--", *argv]

@@ -254,7 +254,7 @@ def _mode(value: t.Any, where: str) -> int | None:
             raise ValueError
         mode = int(value, 8)
     except ValueError:
-        raise PlanError(f"{where}: mode {value!r} is not an octal number in quotes, like \"0640\"") from None
+        raise PlanError(f'{where}: mode {value!r} is not an octal number in quotes, like "0640"') from None
     if not 0 <= mode <= 0o7777:
         raise PlanError(f"{where}: mode {value!r} is out of range")
     return mode
@@ -320,7 +320,8 @@ def _refuse_foreign(
 def _refuse_directory_swap(path: str, before: Node | None, after: Node) -> None:
     if before is not None and before.kind != after.kind and "directory" in (before.kind, after.kind):
         raise PlanError(
-            f"{path} is a {before.kind} on the host and declared as a {after.kind}; move it away first, nothing was touched"
+            f"{path} is a {before.kind} on the host and declared as a {after.kind};"
+            " move it away first, nothing was touched"
         )
 
 

@@ -67,18 +67,21 @@ class Process:
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A daemon at one moment: its main process and that one's children."""
+    """A daemon at one moment: its main process, that one's children, and daemons that it runs itself."""
 
     main: Process | None = None
     children: frozenset[Process] = frozenset()
+    parts: t.Mapping[str, Running] = dataclasses.field(default_factory=dict)
 
 
-def run(argv: t.Sequence[str], timeout: float = 60, env: t.Mapping[str, str] | None = None) -> Completed:
+def run(
+    argv: t.Sequence[str], timeout: float = 60, env: t.Mapping[str, str] | None = None, stdin: str = ""
+) -> Completed:
     """Run a command; a missing program and a time-out are results like any other."""
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            input=stdin.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=max(timeout, 0.1),
@@ -162,14 +165,14 @@ class Words:
 
     def all(self) -> str:
         since = f"--since=@{self._since - 0.5:.3f}"
-        done = run(["journalctl", "--unit", self.unit, since, "--output=cat", "--no-pager", "--lines=40"])
+        done = run(["journalctl", "--unit", self.unit, since, "--output=cat", "--no-pager", "--lines=20"])
         journal = done.output if done.code == 0 and not done.output.startswith("-- No entries") else ""
         return "\n".join(part for part in (journal, self.log()) if part)
 
 
 def _error_logs(pid: int) -> set[str]:
     # The daemon itself knows best where it logs: its open files do not lie.
-    found = set()
+    found: set[str] = set()
     try:
         descriptors = os.listdir(f"/proc/{pid}/fd") if pid else []
     except OSError:

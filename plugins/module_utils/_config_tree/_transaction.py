@@ -17,8 +17,14 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _marker, _namespace, _service, _tree
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon, Facts
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import (
+    _listen,
+    _marker,
+    _namespace,
+    _service,
+    _tree,
+)
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import (
     LEDGER,
     Change,
@@ -157,6 +163,9 @@ class Transaction:
             for item in self._request.requires
             if not os.path.exists(item["path"])
         ]
+        if self._request.listen:
+            units = _service.show(self._daemon.units(self._live))
+            problems += _listen.conflicts(self._request.listen, {unit.pid for unit in units.values() if unit.pid})
         if not self._daemon.installed() and not self._request.check:
             problems.append(f"{self._daemon.program} is not installed on this host; install its package first")
         if not problems:
@@ -166,13 +175,13 @@ class Transaction:
         self.result.warnings += problems
 
     def _validate_only(self, plan: Plan) -> None:
-        if not os.path.isdir(self._root) or not self._daemon.installed() or not _accounts_exist(plan):
+        if not os.path.isdir(self._root) or not self._daemon.installed() or not _prepared(plan):
             return
         with tempfile.TemporaryDirectory(prefix="weblab-") as directory:
             staged = os.path.join(directory, "tree")
             self._stage(plan, staged)
             if _namespace.available():
-                self._validate(staged)
+                self._validate(plan, staged)
 
     def _commit(self, plan: Plan) -> None:
         staged = self._beside(str(os.getpid()))
@@ -194,7 +203,7 @@ class Transaction:
             undo.run()
             raise
         except (TransactionError, _service.ServiceError, _tree.TreeError, OSError) as error:
-            self._roll_back(undo, units, decisions, str(error))
+            self._roll_back(undo, units, plan, decisions, str(error))
         finally:
             _tree.remove(staged)
         _marker.write(self._root, units.loaded())
@@ -210,7 +219,7 @@ class Transaction:
         self._stage(plan, staged)
         in_namespace = _namespace.available()
         if in_namespace:
-            self._validate(staged)
+            self._validate(plan, staged)
         _tree.sync(os.path.dirname(staged))
         if self._live.fingerprint() != seen:
             raise _MovedError
@@ -224,17 +233,17 @@ class Transaction:
             self.result.swap = "stepwise"
             undo.files(self._root, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
         _tree.sync(os.path.dirname(self._root))
-        if not in_namespace:
+        if not in_namespace and not self._daemon.needs_namespace:
             # The weaker way: the tree is live already, but no daemon has been told to read it.
-            self._validate(None)
+            self._validate(plan, None)
 
     def _stage(self, plan: Plan, staged: str) -> None:
         _tree.stage(self._root, staged)
         _tree.apply(staged, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
 
-    def _validate(self, staged: str | None) -> None:
+    def _validate(self, plan: Plan, staged: str | None) -> None:
         """Run the daemon's own test; ``staged`` is None when the new tree is at its final path already."""
-        commands = self._daemon.commands(Tree(staged or self._root))
+        commands = self._daemon.commands(Tree(staged or self._root), [change.path for change in plan.tree_changes])
         if not commands:
             return
         outputs = []
@@ -244,12 +253,15 @@ class Transaction:
             "output": "",
         }
         for command in commands:
-            argv = _namespace.command(staged, self._root, command.argv) if staged else command.argv
-            done = _service.run(argv, self._request.timeout, command.env)
-            outputs.append(done.output)
+            if staged:
+                done = _namespace.run(staged, self._root, command, self._request.timeout)
+            else:
+                done = _service.run(command.argv, self._request.timeout, command.env, command.stdin)
+            output = self._daemon.summary(done.output)
+            outputs.append(output)
             validated["output"] = "\n".join(outputs)
             if done.code != 0:
-                raise TransactionError(f"`{command}` refuses the new configuration of {self._root}:\n{done.output}")
+                raise TransactionError(f"`{command}` refuses the new configuration of {self._root}:\n{output}")
             self.result.warnings += self._daemon.warnings(done.output)
 
     def _probe(self, units: Units) -> None:
@@ -264,11 +276,14 @@ class Transaction:
             raise TransactionError(f"With the new configuration these endpoints do not answer:\n{describe(bad)}")
 
     def _roll_back(
-        self, undo: _Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str
+        self, undo: _Undo, units: Units, plan: Plan, decisions: t.Mapping[str, Decision], problem: str
     ) -> t.NoReturn:
         touched = undo.any
         try:
             undo.run()
+            for change in plan.tree_changes:
+                if change.verb == "changed" and self._daemon.watches(change.path):
+                    _tree.touch(os.path.join(self._root, change.path))
             units.put_back(decisions)
         except (_service.ServiceError, _tree.TreeError, OSError) as error:
             raise TransactionError(
@@ -354,8 +369,8 @@ def _lock(root: str, timeout: float) -> t.Iterator[None]:
                 if time.monotonic() >= deadline:
                     file.seek(0)
                     raise TransactionError(
-                        f"Another transaction works on {root}: {file.read().strip() or 'its process'} holds {path} and did"
-                        f" not end within {timeout:g} s. Nothing was changed. Wait for it, then run again."
+                        f"Another transaction works on {root}: {file.read().strip() or 'its process'} holds {path}"
+                        f" and did not end within {timeout:g} s. Nothing was changed. Wait for it, then run again."
                     ) from None
                 time.sleep(0.1)
         file.truncate(0)
@@ -372,7 +387,10 @@ def _ledger_change(live: Tree, ledger: Ledger) -> Change:
     return Change(LEDGER, live.node(LEDGER), _ledger_node(ledger))
 
 
-def _accounts_exist(plan: Plan) -> bool:
+def _prepared(plan: Plan) -> bool:
+    """Are the accounts and directories there that a real run makes before it tests the tree?"""
+    if any(change.path.startswith(("/etc/sysusers.d/", "/etc/tmpfiles.d/")) for change in plan.system_changes):
+        return False
     nodes = [change.after for change in plan.changes if change.after is not None]
     return all(
         (node.user is None or _tree.user_id(node.user) is not None)

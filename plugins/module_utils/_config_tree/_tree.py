@@ -117,12 +117,13 @@ def fingerprint_of(paths: t.Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 def digest(fingerprint: t.Mapping[str, tuple[int, ...]]) -> str:
-    return hashlib.sha256(repr(sorted(fingerprint.items())).encode()).hexdigest()
+    # Without the change time: a copy that nobody changed has a new one.
+    return hashlib.sha256(repr(sorted((path, stamp[:-1]) for path, stamp in fingerprint.items())).encode()).hexdigest()
 
 
 def newest(fingerprint: t.Mapping[str, tuple[int, ...]]) -> float:
-    """When the youngest of the files changed, in seconds since the epoch."""
-    return max((stamp[3] for stamp in fingerprint.values() if stamp), default=0) / 1e9
+    """When the youngest of the files was written, in seconds since the epoch."""
+    return max((stamp[4] for stamp in fingerprint.values() if stamp), default=0) / 1e9
 
 
 def stage(live: str, staged: str) -> None:
@@ -227,7 +228,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _stamp(info: os.stat_result) -> tuple[int, ...]:
-    return (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    return (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 def _user(number: int) -> str:
@@ -289,7 +290,9 @@ def _copy(source: str, target: str) -> None:
     elif stat.S_ISREG(mode):
         shutil.copyfile(source, target)
     else:
-        raise TreeError(f"{source} is no file, link or directory; a configuration tree holds nothing else. Move it away")
+        raise TreeError(
+            f"{source} is no file, link or directory; a configuration tree holds nothing else. Move it away"
+        )
     _copy_attributes(source, target)
 
 

@@ -89,7 +89,10 @@ class Units:
         self._daemon = daemon
         self._tree = tree
         self._system = system
+        self._timeout = timeout
         self._deadline = time.monotonic() + timeout
+        self._changed: t.Collection[str] = ()
+        self._facts: dict[str, tuple[Facts, Facts]] = {}
         self.before: dict[str, Before] = {}
 
     def decisions(
@@ -101,12 +104,15 @@ class Units:
         :param old_units: the units that the tree had before.
         :param old_facts: their facts before; for a unit that is missing here the marker knows them.
         """
+        self._changed = changed
         serves = {**dict.fromkeys(old_units, False), **self._daemon.units(self._tree)}
         marker = _marker.read(self._tree.base)
         decided = {}
         for name, unit in _service.show(serves).items():
             if serves[name] and not unit.known:
-                raise ServiceError(f"systemd does not know {name}; install the package or declare the unit it comes from")
+                raise ServiceError(
+                    f"systemd does not know {name}; install the package or declare the unit it comes from"
+                )
             if unit.load == "masked" and serves[name]:
                 raise ServiceError(f"{name} is masked; `systemctl unmask {name}` makes it usable again")
             why, restart = "", ""
@@ -114,7 +120,7 @@ class Units:
                 why, restart = self._why(unit, changed, old_facts.get(name), marker.get(name))
             decided[name] = decide(unit, serves=serves[name], why=why, restart=restart)
             if decided[name].needed:
-                self.before[name] = Before(unit, _service.running(unit.pid), _service.Words(name, unit.pid))
+                self.before[name] = self._look(unit)
         return dict(sorted(decided.items(), key=lambda item: (item[1].action != "stopped", item[0])))
 
     def act(self, decisions: t.Mapping[str, Decision]) -> None:
@@ -133,6 +139,7 @@ class Units:
 
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
         """The old tree is back: bring every unit that was touched back to what it was."""
+        self._deadline = time.monotonic() + self._timeout
         for name, decision in decisions.items():
             before = self.before.get(name)
             if before is None:
@@ -141,8 +148,9 @@ class Units:
                 _service.run(["systemctl", "stop", name])
             else:
                 now = _service.show([name])[name]
-                self.before[name] = Before(now, _service.running(now.pid), before.words)
+                self.before[name] = self._look(now)
                 action = "reloaded" if now.up and decision.action == "reloaded" else "restarted"
+                self._facts[name] = self._facts.get(name, ({}, {}))[::-1]
                 self._do(name, Decision(action))
                 self._prove(name, action)
             if before.unit.enabled == "disabled":
@@ -182,7 +190,8 @@ class Units:
         else:
             return "", ""
         facts = self._daemon.facts(unit.name, self._tree)
-        return why, self._daemon.restart_reason(old_facts or facts, facts)
+        old, new = self._facts[unit.name] = (facts if old_facts is None else old_facts, facts)
+        return why, self._daemon.restart_reason(unit.name, old, new)
 
     def _stale(self, unit: Unit, loaded: Loaded | None) -> bool:
         main = _service.process(unit.pid) if unit.pid else None
@@ -208,12 +217,9 @@ class Units:
             return
         if decision.enable:
             _service.systemctl("enable", name)
-        if decision.action == "reloaded" and self._daemon.reload:
-            done = _service.run(self._daemon.reload, limit)
-            if done.code != 0:
-                raise ServiceError(f"`{' '.join(self._daemon.reload)}` failed: {done.output}")
-        elif decision.action == "reloaded":
-            _service.systemctl("reload", name, timeout=limit)
+        if decision.action == "reloaded":
+            old, new = self._facts[name]
+            self._daemon.reload(name, old, new, self.before[name].running, limit)
         elif decision.action in ("started", "restarted"):
             # A unit that failed often may not start again before its counter is reset.
             _service.run(["systemctl", "reset-failed", name])
@@ -225,8 +231,8 @@ class Units:
         pid = before.unit.pid if action == "reloaded" else _service.show([name])[name].pid
         missing = "it is not there"
         while pid:
-            now = _service.running(pid)
-            missing = self._daemon.pending(name, self._tree, old, now)
+            now = self._daemon.observe(name, pid, self._tree)
+            missing = self._daemon.pending(name, self._tree, self._changed, old, now)
             if not missing:
                 break
             refusal = self._daemon.refusal(before.words.log())
@@ -236,6 +242,9 @@ class Units:
         unit = _service.show([name])[name]
         if not unit.up:
             raise self._failed(name, f"it is {unit.active}")
+
+    def _look(self, unit: Unit) -> Before:
+        return Before(unit, self._daemon.observe(unit.name, unit.pid, self._tree), _service.Words(unit.name, unit.pid))
 
     def _failed(self, name: str, what: str) -> ServiceError:
         words = self.before[name].words.all() if name in self.before else ""

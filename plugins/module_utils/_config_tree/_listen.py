@@ -1,0 +1,155 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""Who listens where: the kernel's tables, from an address to the process and its unit."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import typing as t
+
+from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
+
+_LISTEN = "0A"
+_ACCEPTING = 0x10000
+
+
+class Listener(t.NamedTuple):
+    """A listening socket: ``host`` and ``port`` for TCP, ``host`` is the path for Unix."""
+
+    host: str
+    port: int
+    inode: int
+
+
+def conflicts(wanted: t.Sequence[t.Mapping[str, t.Any]], mains: t.Collection[int]) -> list[str]:
+    """One line per wanted address that somebody else holds.
+
+    :param mains: the main processes of the daemon itself; they and their descendants may hold the address.
+    """
+    listeners = [*tcp(_read("net/tcp")), *tcp(_read("net/tcp6")), *unix(_read("net/unix"))]
+    held = []
+    for item in wanted:
+        endpoint = _endpoint.parse(item["endpoint"], "listen")
+        held += [(item, endpoint, listener) for listener in listeners if collides(endpoint, listener)]
+    if not held:
+        return []
+    holders = _holders({listener.inode for _item, _wanted, listener in held})
+    lines = []
+    for item, endpoint, listener in held:
+        pid = holders.get(listener.inode, 0)
+        if not _descends(pid, mains):
+            what = f" ({item['what']})" if item.get("what") else ""
+            place = f"the socket {endpoint.unix}" if endpoint.is_unix else f"port {endpoint.port}"
+            line = f"{place}{what} is already taken by {_describe(pid)}; stop that, or choose another one"
+            if line not in lines:
+                lines.append(line)
+    return lines
+
+
+def tcp(table: str) -> list[Listener]:
+    """The listening sockets in the text of /proc/net/tcp or tcp6."""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == _LISTEN:
+            address, _colon, port = fields[1].partition(":")
+            found.append(Listener(_address(address), int(port, 16), int(fields[9])))
+    return found
+
+
+def unix(table: str) -> list[Listener]:
+    """The listening sockets in the text of /proc/net/unix."""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split(None, 7)
+        if len(fields) == 8 and int(fields[3], 16) & _ACCEPTING:
+            found.append(Listener(fields[7], 0, int(fields[6])))
+    return found
+
+
+def collides(wanted: _endpoint.Endpoint, listener: Listener) -> bool:
+    """Can the two not be open at once?"""
+    if wanted.unix is not None:
+        return listener.host == wanted.unix
+    if listener.port != wanted.port:
+        return False
+    # A listener on :: takes IPv4 as well, unless it says otherwise, which the table does not tell.
+    hosts = _numeric(wanted.host or "")
+    return listener.host == "::" or any(
+        host in (listener.host, "::") or (_version(host) == _version(listener.host) and _any(host, listener.host))
+        for host in hosts
+    )
+
+
+def _any(*hosts: str) -> bool:
+    return any(ipaddress.ip_address(host).is_unspecified for host in hosts)
+
+
+def _version(host: str) -> int:
+    return ipaddress.ip_address(host).version if not host.startswith(("/", "@")) else 0
+
+
+def _numeric(host: str) -> set[str]:
+    try:
+        return {str(ipaddress.ip_address(host))}
+    except ValueError:
+        pass
+    try:
+        return {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
+
+
+def _address(text: str) -> str:
+    # Words of four bytes, each in the byte order of the machine.
+    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def _read(name: str) -> str:
+    try:
+        with open(os.path.join("/proc", name), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _holders(inodes: t.Collection[int]) -> dict[int, int]:
+    """Inode of a socket -> the process that opened it first."""
+    links = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, int] = {}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                inode = links.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                if inode is not None:
+                    found.setdefault(inode, pid)
+        except OSError:
+            continue
+    return found
+
+
+def _descends(pid: int, mains: t.Collection[int]) -> bool:
+    while pid > 1:
+        if pid in mains:
+            return True
+        process = _service.process(pid)
+        pid = process.parent if process is not None else 0
+    return False
+
+
+def _describe(pid: int) -> str:
+    if not pid:
+        return "a process that cannot be seen from here"
+    name = _read(f"{pid}/comm").strip() or "a process"
+    units = re.findall(r"/([^/\n]+\.(?:service|scope))(?=[/\n]|$)", _read(f"{pid}/cgroup"))
+    unit = f", {units[-1]}" if units else ""
+    return f"{name} (pid {pid}{unit})"

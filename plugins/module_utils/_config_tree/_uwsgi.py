@@ -1,0 +1,189 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""uWSGI: instances with a unit each, and the vassals of one Emperor.
+
+uWSGI has no configuration test. A dry run takes its place: uWSGI starts as the account that the application
+runs as, opens its sockets in a private copy of /run/uwsgi, loads the application, and ends before it serves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import typing as t
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Command, Daemon, Facts
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
+
+EMPEROR = "uwsgi-emperor.service"
+RUNTIME = "/run/uwsgi"
+
+# Applications load in the master, so that one that cannot be imported ends the dry run; nothing is served.
+_DRY_RUN = "[uwsgi]\nlazy-apps = false\nlazy = false\nstrict = true\nneed-app = true\nno-server = true\n"
+#: A reload executes uWSGI anew under the same pid and account, and with the sockets that are open.
+_FIXED = re.compile(r"(.*socket|http|https|listen|uid|gid|stats|master-fifo)$")
+_STATS_LIMIT = 1 << 20
+
+
+class Uwsgi(Daemon):
+    program = "uwsgi"
+    needs_namespace = True
+
+    def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
+        found = []
+        for path in (*tree.paths("instances/*.ini"), *tree.paths("vassals/*.ini")):
+            if path in changed:
+                found.append(self._dry_run(path, tree))
+        return found
+
+    def units(self, tree: Tree) -> dict[str, bool]:
+        units = {_unit(path): True for path in tree.paths("instances/*.ini")}
+        if tree.exists("emperor.ini"):
+            units[EMPEROR] = bool(tree.paths("vassals/*.ini"))
+        return units
+
+    def belongs(self, unit: str, path: str) -> bool:
+        if unit == EMPEROR:
+            return path == "emperor.ini" or path.startswith("vassals/")
+        return path == _path(unit)
+
+    def facts(self, unit: str, tree: Tree) -> Facts:
+        if unit == EMPEROR:
+            vassals = {path: _fixed(tree, path) for path in tree.paths("vassals/*.ini")}
+            return {"emperor": tree.read("emperor.ini"), "vassals": vassals}
+        return _fixed(tree, _path(unit))
+
+    def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
+        if unit == EMPEROR:
+            return "emperor.ini changed" if old["emperor"] != new["emperor"] else ""
+        changed = _differing(old, new)
+        return f"{', '.join(changed)} changed, and a reload keeps its sockets and its account" if changed else ""
+
+    def reload(self, unit: str, old: Facts, new: Facts, before: Running, timeout: float) -> None:
+        if unit != EMPEROR:
+            super().reload(unit, old, new, before, timeout)
+            return
+        # The Emperor sees changed vassals by itself. One whose sockets change has to go; the Emperor starts it again.
+        for path, facts in new["vassals"].items():
+            running = before.parts.get(path)
+            if running is not None and running.main and _differing(old["vassals"].get(path, facts), facts):
+                os.kill(running.main.pid, signal.SIGINT)
+
+    def observe(self, unit: str, pid: int, tree: Tree) -> Running:
+        running = _service.running(pid)
+        if unit != EMPEROR:
+            return running
+        parts = {}
+        for path in tree.paths("vassals/*.ini"):
+            master = _stats(_keys(tree, path)).get("pid")
+            if master:
+                parts[path] = _service.running(master)
+        return Running(running.main, running.children, parts)
+
+    def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
+        if now.main is None:
+            return "its master process is not there"
+        if unit != EMPEROR:
+            return _missing(_keys(tree, _path(unit)), before, now)
+        for path in tree.paths("vassals/*.ini"):
+            if before.main is not None and path not in changed:
+                continue
+            part = now.parts.get(path, Running())
+            missing = _missing(_keys(tree, path), before.parts.get(path, Running()), part)
+            if missing:
+                return f"{path}: {missing}"
+        return ""
+
+    def summary(self, output: str) -> str:
+        lines = output.splitlines()
+        return "\n".join([line for line in lines if " ready in " in line] or lines[-15:])
+
+    def watches(self, path: str) -> bool:
+        return path.startswith("vassals/")
+
+    def _dry_run(self, path: str, tree: Tree) -> Command:
+        keys = _keys(tree, path)
+        argv = ["uwsgi", "--ini", os.path.join(self.root, path), "--ini", "-"]
+        if path.startswith("vassals/"):
+            # In tyrant mode a vassal runs as the owner of its file.
+            info = os.lstat(os.path.join(tree.base, path))
+            if not info.st_uid or not info.st_gid:
+                raise ServiceError(
+                    f"{path} belongs to root; the Emperor runs a vassal as the owner of its file. Give it one"
+                )
+            argv = ["setpriv", f"--reuid={info.st_uid}", f"--regid={info.st_gid}", "--clear-groups", *argv]
+        elif "uid" not in keys:
+            raise ServiceError(f"{path} has no uid: its application would run as root. Give it uid and gid")
+        tcp = any(re.search(r":\d+$", value) for key, values in keys.items() if _FIXED.match(key) for value in values)
+        return Command(argv, stdin=_DRY_RUN, private=RUNTIME, network=tcp)
+
+
+def _unit(path: str) -> str:
+    return f"uwsgi@{os.path.basename(path)[:-4]}.service"
+
+
+def _path(unit: str) -> str:
+    return f"instances/{unit.partition('@')[2].rpartition('.')[0]}.ini"
+
+
+def _keys(tree: Tree, path: str) -> dict[str, list[str]]:
+    """The options of an ini file; ``%n`` is its name without the suffix."""
+    keys: dict[str, list[str]] = {}
+    for line in tree.read(path).splitlines():
+        match = re.match(r"\s*([a-z0-9_-]+)\s*=\s*(.*?)\s*$", line)
+        if match:
+            keys.setdefault(match[1], []).append(match[2].replace("%n", os.path.basename(path)[:-4]))
+    return keys
+
+
+def _fixed(tree: Tree, path: str) -> Facts:
+    return {key: values for key, values in _keys(tree, path).items() if _FIXED.match(key)}
+
+
+def _differing(old: Facts, new: Facts) -> list[str]:
+    return sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
+
+
+def _missing(keys: t.Mapping[str, list[str]], before: Running, now: Running) -> str:
+    """What is missing until one application runs with its new configuration."""
+    # All workers end before the master executes itself anew: until then it still answers for the old ones.
+    if before.children & now.children:
+        return "its old workers still run"
+    workers = {child.pid for child in now.children}
+    if "stats" not in keys:
+        return "" if workers else "it has no worker"
+    stats = _stats(keys)
+    if not stats:
+        return f"its stats socket {keys['stats'][-1]} does not answer"
+    loaded = (worker for worker in stats.get("workers", ()) if worker.get("apps") and worker.get("accepting"))
+    return "" if any(worker.get("pid") in workers for worker in loaded) else "no worker has loaded the application yet"
+
+
+def _stats(keys: t.Mapping[str, list[str]]) -> dict[str, t.Any]:
+    """What the stats socket says; empty when it says nothing."""
+    address = keys.get("stats", [""])[-1]
+    host, _colon, port = address.rpartition(":")
+    family = socket.AF_INET if port.isdigit() and not address.startswith("/") else socket.AF_UNIX
+    try:
+        with socket.socket(family) as client:
+            client.settimeout(1)
+            client.connect((host or "127.0.0.1", int(port)) if family == socket.AF_INET else address)
+            received = bytearray()
+            while len(received) < _STATS_LIMIT:
+                part = client.recv(65536)
+                if not part:
+                    break
+                received += part
+        stats = json.loads(received)
+    except (OSError, ValueError):
+        return {}
+    return stats if isinstance(stats, dict) else {}
