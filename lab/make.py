@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, the weblab.stacks maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -53,16 +52,16 @@ class Phases:
         say(f"==> {name}: {self.times[-1][1]:.1f} s")
 
     def report(self) -> None:
-        width = max((len(name) for name, _ in self.times), default=0)
+        width = max((len(phase[0]) for phase in self.times), default=0)
         say("\nWhat it took")
-        for name, seconds in [*self.times, ("together", sum(seconds for _, seconds in self.times))]:
+        for name, seconds in [*self.times, ("together", sum(phase[1] for phase in self.times))]:
             say(f"  {name:<{max(width, 8)}}  {seconds:7.1f} s")
 
 
 def call(argv: t.Sequence[str | os.PathLike[str]], **environment: str) -> None:
     """Run a command in sight of the user."""
     words = [os.fspath(word) for word in argv]
-    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment}
+    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PWD": str(ROOT), **environment}
     code = subprocess.run(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False).returncode
     if code:
         raise LabError(f"{shlex.join(words)} failed ({code}).", "read the messages above, repair, run the same again.")
@@ -76,7 +75,7 @@ class Environment:
 
     def __init__(self, requirements: str) -> None:
         self.requirements = ROOT / requirements
-        pins = b"".join((ROOT / name).read_bytes() for name in {"requirements.txt", requirements})
+        pins = b"".join((ROOT / name).read_bytes() for name in sorted({"requirements.txt", requirements}))
         self.wanted = hashlib.sha256(pins + sys.version.encode() + str(VENV).encode()).hexdigest()
         self.stamp = VENV / f".installed-{self.requirements.stem}"
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, the weblab.stacks maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -56,9 +55,8 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"error: no description of the lab: {error}\n  What to do: make lab", file=sys.stderr)
         return 1
-    console = rich.console.Console()
     # In a log there is no width to fit into.
-    console.print(table(stacks), **({} if console.is_terminal else {"width": 160}))
+    rich.console.Console(width=None if sys.stdout.isatty() else 160).print(table(stacks))
     return 0
 
 

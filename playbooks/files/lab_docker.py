@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, the weblab.stacks maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -106,7 +105,7 @@ def engine_answers() -> str | None:
 def os_release() -> dict[str, str]:
     with contextlib.suppress(OSError):
         lines = pathlib.Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-        return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+        return {key: value.strip('"') for key, dummy, value in (line.partition("=") for line in lines)}
     return {}
 
 
@@ -174,7 +173,9 @@ def start_engine(state: pathlib.Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
     log = state / "dockerd.log"
     with log.open("wb") as output:
-        daemon = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        daemon = subprocess.Popen(
+            ["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     (state / "dockerd.pid").write_text(f"{daemon.pid}\n", encoding="ascii")
     try:
         wait_for_engine(str(log), daemon)
@@ -257,9 +258,10 @@ def ensure_image(state: pathlib.Path, release: str, *, warm: bool = False) -> st
                 f"$(apt-cache --generate pkgnames | grep -Fx {' '.join('-e ' + name for name in WARM_PACKAGES)})"
             )
             customise(base, warmed, ["/bin/sh", "-euc", script])
-        for old in must(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{tag.split(':')[0]}"]).split():
-            if old.split(":")[1].startswith(f"{release}-") and old != tag:
-                run(["docker", "image", "rm", old])  # refused while a container uses it: next time
+        repository = tag.partition(":")[0]
+        for old in must(["docker", "image", "ls", "--format", "{{.Tag}}", repository]).split():
+            if old.startswith(f"{release}-") and f"{repository}:{old}" != tag:
+                run(["docker", "image", "rm", f"{repository}:{old}"])  # refused while in use: next time
     return tag
 
 
@@ -282,7 +284,7 @@ def pull(image: str) -> str | None:
     if image_id(image):
         return image
     say(f"Asking the registry for {image}")
-    # A closed network may swallow packets: the slow part of a pull prints progress, the first answer must not take long.
+    # A closed network may swallow packets: the first answer must not take long, what follows may.
     asked = run(["docker", "manifest", "inspect", image], timeout=15)
     if asked.returncode == 0 or "experimental" in asked.stderr:
         done = run(["docker", "pull", "-q", image], timeout=300)
@@ -335,15 +337,15 @@ def up(state: pathlib.Path, name: str, release: str, publish: t.Sequence[str], *
     ports = [word for port in publish for word in ("-p", f"127.0.0.1:{port}:{port}")]
     # Not the warm image's day: a lab does not start anew each morning.
     wanted = hashlib.sha256(json.dumps([recipe_hash(), release, ports, RUN_OPTIONS]).encode()).hexdigest()[:12]
-    template = '{{index .Config.Labels "%s"}} {{index .Config.Labels "%s.spec"}} {{.State.Running}}' % (LABEL, LABEL)
-    found = run(["docker", "inspect", "--type", "container", "--format", template, name])
+    found = run(["docker", "inspect", "--type", "container", name])
     if found.returncode == 0:
-        kind, spec, alive = (found.stdout.strip().split(" ") + ["", ""])[:3]
-        if kind != "host":
+        [container] = json.loads(found.stdout)
+        labels = container["Config"]["Labels"] or {}
+        if labels.get(LABEL) != "host":
             raise LabError(f"A container named {name} exists that this lab did not make.", f"docker rm -f {name}")
-        if spec == wanted and alive == "true":
-            return False
-        if spec == wanted:
+        if labels.get(f"{LABEL}.spec") == wanted:
+            if container["State"]["Running"]:
+                return False
             must(["docker", "start", name])
             wait_for_systemd(name)
             return True
@@ -375,8 +377,7 @@ REMEDIES = (
     ),
     (
         ("read-only file system", "cgroup"),
-        "systemd needs a writable cgroup of its own: Docker 20.10 or newer with private cgroup namespaces "
-        "(docker info must not say 'cgroupns' is missing); on a kernel without cgroup namespaces use another host.",
+        "systemd needs a writable cgroup of its own: take Docker 20.10 or newer, run by root.",
     ),
 )
 
@@ -414,9 +415,9 @@ def down(names: t.Sequence[str]) -> bool:
     """True when a container of these names was removed."""
     changed = False
     for name in names:
-        found = run(["docker", "inspect", "--type", "container", "--format", '{{index .Config.Labels "%s"}}' % LABEL, name])
-        if found.returncode == 0 and found.stdout.strip() == "host":
-            must(["docker", "rm", "-f", "-v", name])
+        mine = must(["docker", "ps", "-aq", "--filter", f"name=^{name}$", "--filter", f"label={LABEL}=host"])
+        if mine:
+            must(["docker", "rm", "-f", "-v", mine])
             changed = True
     return changed
 
@@ -434,7 +435,7 @@ def purge() -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=pathlib.Path, default=pathlib.Path(".lab"), help="where the lab keeps its notes")
+    parser.add_argument("--state", type=pathlib.Path, default=pathlib.Path(".lab"), help="where the lab keeps notes")
     commands = parser.add_subparsers(dest="command", required=True)
     engine = commands.add_parser("engine", help="find a Docker engine; as root on Debian install and start one")
     engine.add_argument("--check", action="store_true", help="only say whether that will do")

@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every Molecule scenario as one test: the same `molecule test -s NAME` that a developer runs."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+#: The longest first: all stacks on one host.
+SCENARIOS = sorted(
+    (path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")),
+    key=lambda name: (not name.startswith("default"), name),
+)
+LIMIT = 1200
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(scenario: str, named_host: t.Callable[[str], object], tmp_path: pathlib.Path) -> None:
+    named_host(f"weblab-test-{scenario}")
+    # --destroy=never: the daemons' logs are wanted after a failure.
+    argv = [sys.executable, "-m", "molecule", "test", "-s", scenario, "--destroy=never", "--no-command-borders"]
+    environment = {
+        **os.environ,
+        "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path / "molecule"),
+        "NO_COLOR": "1",
+        "PWD": str(ROOT),
+    }
+    with subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _errors = process.communicate(timeout=LIMIT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        steps = re.findall(rf"{scenario} > (\w+)\]? ?.*Failed", output)
+        last = "\n".join([line for line in output.splitlines() if line.strip()][-100:])
+        pytest.fail(f"scenario {scenario} failed in {', '.join(dict.fromkeys(steps)) or '?'}:\n{last}", pytrace=False)
