@@ -19,6 +19,7 @@ from ..wire._error import ClosedEarly, WireError
 from ._loop import READ, WRITE, Loop
 
 if t.TYPE_CHECKING:
+    from ._check import Check
     from ._conversations import Conversation
     from ._names import Address
     from ._tls import Tls
@@ -41,6 +42,15 @@ class Outcome:
     @property
     def done(self) -> bool:
         return self.phase == "done"
+
+
+def tls_for(check: Check) -> Tls | None:
+    """How to speak TLS to the check's endpoint, if it does. Raises OSError for a wrong ca_path."""
+    if not check.endpoint.tls:
+        return None
+    from ._tls import Tls  # imports ssl, which only an endpoint with TLS needs
+
+    return Tls(check.host.partition(":")[0], validate=check.validate_certs, ca_path=check.ca_path)
 
 
 class Connection:
@@ -188,7 +198,7 @@ class Connection:
         try:
             callback()
         except OSError as error:
-            self._end(error)
+            self._end(self._tls.plain(error) if self._tls else error)
 
     def _enter(self, phase: str) -> None:
         now = self._loop.now()

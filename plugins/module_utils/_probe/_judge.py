@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import os
 import re
 import socket
 import typing as t
@@ -22,6 +21,7 @@ if t.TYPE_CHECKING:
     from ._check import Check
     from ._connection import Outcome
     from ._conversations import Answer
+    from ._facts import Facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,22 +32,61 @@ class Verdict:
     cause: str | None = None
     message: str = ""
     hint: str = ""
+    #: The protocol that the peer speaks instead.
+    speaks: str | None = None
 
 
-def judge(check: Check, outcome: Outcome) -> Verdict:
+def judge(check: Check, outcome: Outcome, facts: Facts) -> Verdict:
     """Say what an outcome means for a check."""
     if not outcome.done:
-        return _broken(check, outcome)
+        return _broken(check, outcome, facts)
     return _answered(check, outcome.conversation.answer())
 
 
-def _broken(check: Check, outcome: Outcome) -> Verdict:
+def is_doubtful(check: Check, outcome: Outcome, verdict: Verdict) -> bool:
+    """Whether the peer may speak another protocol than the endpoint's: an answer that no peer of it would give."""
+    if check.endpoint.protocol not in _SPEAKERS or verdict.phase == "connect":
+        return False
+    # What HTTP servers say to bytes that are not HTTP. A uwsgi answer looks the same.
+    bad_request = outcome.done and outcome.conversation.answer().status == 400 and 400 not in check.expect.status
+    if verdict.cause == "tls_failed":
+        return "CERTIFICATE_VERIFY_FAILED" not in str(outcome.error)
+    silent = verdict.cause == "timeout" and outcome.received == 0
+    return bad_request or silent or verdict.cause in ("closed", "wrong_protocol")
+
+
+def with_peer(check: Check, verdict: Verdict, speaks: str | None) -> Verdict:
+    """The verdict when it is known which protocol the peer speaks."""
+    endpoint = check.endpoint
+    if speaks is None:
+        return verdict
+    if speaks != endpoint.protocol:
+        message = f"{endpoint.address} speaks {speaks}, not {endpoint.protocol}"
+        hint = f"{_SPEAKERS[speaks]}. Give both sides one protocol: this endpoint, or that listener, is wrong"
+        phase = "parse" if verdict.phase in ("expect", "done") else verdict.phase
+        return Verdict(phase, "wrong_protocol", message, hint, speaks)
+    if verdict.cause == "wrong_protocol":  # the right protocol, badly spoken
+        hint = f"the answer to {check.path or 'this request'} is broken, others are not: see the application's log"
+        return dataclasses.replace(verdict, cause="application_error", hint=hint)
+    return verdict
+
+
+#: What listens so, for each protocol that a peer can be found to speak.
+_SPEAKERS = {
+    "http": "A web server listens so, or uWSGI's http-socket; front servers reach it by proxy_pass",
+    "https": "A web server with TLS listens so",
+    "fastcgi": "PHP-FPM listens so, or uWSGI's fastcgi-socket; front servers reach it by fastcgi_pass or proxy:fcgi",
+    "uwsgi": "uWSGI's socket or uwsgi-socket listens so; front servers reach it by uwsgi_pass or proxy:uwsgi",
+}
+
+
+def _broken(check: Check, outcome: Outcome, facts: Facts) -> Verdict:
     error, phase = outcome.error, outcome.phase
     if isinstance(error, socket.gaierror):
         message = f"the name {check.endpoint.host} has no address: {error.strerror}"
         return Verdict("resolve", "unresolved", message, "correct the host, or write an IP address")
     if isinstance(error, TimeoutError):
-        return _late(check, outcome)
+        return _late(check, outcome, facts)
     if isinstance(error, (ClosedEarly, ConnectionError)) and phase != "connect":
         how = str(error) if isinstance(error, ClosedEarly) else "the peer reset the connection"
         return Verdict(phase, "closed", f"closed by the peer: {how}", _closed_hint(check))
@@ -55,10 +94,16 @@ def _broken(check: Check, outcome: Outcome) -> Verdict:
         return Verdict(phase, "wrong_protocol", str(error), f"see which daemon listens on {check.endpoint.address}")
     if phase == "tls":
         return Verdict(phase, "tls_failed", f"TLS failed: {error}", _tls_hint(check, str(error)))
-    return _not_connected(check, phase, t.cast("OSError", error))
+    return _not_connected(check, phase, t.cast("OSError", error), facts)
 
 
-def _late(check: Check, outcome: Outcome) -> Verdict:
+def _late(check: Check, outcome: Outcome, facts: Facts) -> Verdict:
+    queue = facts.queue
+    if queue and queue["length"] and outcome.received == 0:
+        message = f"{check.endpoint.address} accepts nothing: {queue['length']} of at most {queue['limit']} wait"
+        if outcome.phase == "connect":
+            return Verdict("connect", "backlog_full", message, _busy_hint(check))
+        return Verdict(outcome.phase, "busy", message, _busy_hint(check))
     where = {
         "resolve": f"the name server did not answer for {check.endpoint.host}",
         "connect": f"{check.endpoint.address} did not take the connection",
@@ -72,6 +117,8 @@ def _late(check: Check, outcome: Outcome) -> Verdict:
         "resolve": "correct the host, or write an IP address",
         "connect": "a packet filter drops the packets, or the host is off",
     }.get(outcome.phase, "the application hangs, or the timeout is too short: see its log and its processes")
+    if check.endpoint.protocol == "fastcgi" and not (check.path or check.script_filename):
+        hint = f"give a path or script_filename: not every FastCGI server answers the management query. Or {hint}"
     return Verdict(outcome.phase, "timeout", f"timeout: {where}", hint)
 
 
@@ -85,7 +132,7 @@ def _closed_hint(check: Check) -> str:
     if check.endpoint.protocol == "fastcgi":
         allowed = "" if check.endpoint.is_unix else "this address is not in listen.allowed_clients, or "
         return f"{allowed}the worker died: see PHP-FPM's log (exited on signal, request_terminate_timeout)"
-    return "see the daemon's log: its worker died, or it does not take this peer"
+    return "see the daemon's log: its worker died, it does not take this peer, or it speaks another protocol"
 
 
 def _tls_hint(check: Check, error: str) -> str:
@@ -97,28 +144,46 @@ def _tls_hint(check: Check, error: str) -> str:
     return "see the server's TLS configuration: certificate, protocols, ciphers"
 
 
-def _not_connected(check: Check, phase: str, error: OSError) -> Verdict:
+def _busy_hint(check: Check) -> str:
+    numbers = {"fastcgi": "pm.max_children", "uwsgi": "processes or threads"}
+    number = numbers.get(check.endpoint.protocol, "their number")
+    return f"all workers are busy: see what they wait for, or raise {number}; if they are idle, the daemon hangs"
+
+
+def _not_connected(check: Check, phase: str, error: OSError, facts: Facts) -> Verdict:
     endpoint = check.endpoint
     text = error.strerror or str(error)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-        message = f"there is no socket {endpoint.address}: {text}"
-        return Verdict(
-            phase, "no_such_socket", message, "start the daemon, or correct the path on one of the two sides"
-        )
+        reason = f"{facts.missing} does not exist" if facts.missing else text
+        hint = "start the daemon, or correct the path on one of both sides"
+        if facts.missing not in (None, endpoint.unix):
+            hint = f"let the daemon's unit make {facts.missing} (RuntimeDirectory= or tmpfiles.d), at every boot"
+        return Verdict(phase, "no_such_socket", f"there is no socket {endpoint.address}: {reason}", hint)
     if error.errno in (errno.EACCES, errno.EPERM):
-        message = f"the kernel refuses {_who()} the socket {endpoint.address}"
-        hint = "give the socket the group of who asks, and that group the right to write"
+        message = f"{facts.user} (groups: {', '.join(facts.groups)}) may not connect to {endpoint.address}"
+        hint = "owner and mode allow it: see the rules of AppArmor or SELinux"
+        if facts.obstacle:
+            message += ": {path} is {owner}:{group} {mode}".format_map(facts.obstacle)
+            hint = f"let {facts.user} enter {facts.obstacle['path']}, by its group or its mode"
+        if facts.obstacle and facts.obstacle["path"] == endpoint.unix:
+            hint = (
+                f"add {facts.user} to the group {facts.obstacle['group']}, or change who may write on the socket "
+                "(PHP-FPM: listen.owner, listen.group, listen.mode; uWSGI: chown-socket, chmod-socket)"
+            )
         return Verdict(phase, "permission_denied", message, hint)
     if error.errno == errno.EAGAIN and endpoint.is_unix:
-        message = f"the queue of {endpoint.address} is full: the daemon lives, and takes no more connections"
-        hint = "all workers are busy: raise their number, or the backlog (and net.core.somaxconn, which bounds it)"
+        message = f"the queue of {endpoint.address} is full: it lives, and takes no more connections"
+        hint = f"{_busy_hint(check)}. The backlog is at most net.core.somaxconn"
         return Verdict(phase, "backlog_full", message, hint)
     if error.errno == errno.EPROTOTYPE:
         message = f"{endpoint.address} is a socket of another type than stream"
         return Verdict(phase, "wrong_protocol", message, "correct the path: this socket is another service's")
     if error.errno == errno.ETIMEDOUT:
         return Verdict(phase, "timeout", f"timeout: {text}", "a packet filter drops the packets, or the host is off")
-    if endpoint.is_unix and error.errno == errno.ECONNREFUSED:
+    if endpoint.is_unix and facts.socket and not facts.is_socket:
+        message = f"there is no socket {endpoint.address}: what is there is no socket"
+        return Verdict(phase, "no_such_socket", message, "correct the path, or remove the file and start the daemon")
+    if facts.socket and error.errno == errno.ECONNREFUSED:
         message = f"the socket file {endpoint.address} is there, but nobody listens on it"
         hint = "the daemon that made it is gone: see its log and start it; it replaces the file"
         return Verdict(phase, "stale_socket", message, hint)
@@ -126,14 +191,10 @@ def _not_connected(check: Check, phase: str, error: OSError) -> Verdict:
     return Verdict(phase, "refused", message, "nothing listens there: start the daemon, or correct host and port")
 
 
-def _who() -> str:
-    return f"uid {os.geteuid()}"
-
-
 def _answered(check: Check, answer: Answer) -> Verdict:
     if answer.overloaded:
-        hint = "all workers are busy: raise their number"
-        return Verdict("receive", "busy", "the application says that it is overloaded (FCGI_OVERLOADED)", hint)
+        message = "the application says that it is overloaded (FCGI_OVERLOADED)"
+        return Verdict("receive", "busy", message, _busy_hint(check))
     if answer.failure:
         hint = "see the application's log"
         return Verdict("receive", "application_error", f"the application failed: {answer.failure}", hint)

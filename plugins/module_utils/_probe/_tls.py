@@ -30,6 +30,13 @@ class Tls:
         return self._context.wrap_socket(sock, server_hostname=self._name, do_handshake_on_connect=False)
 
     @staticmethod
+    def plain(error: OSError) -> OSError:
+        """The error that a connection without TLS has instead, where there is one."""
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return ConnectionResetError("the peer closed the connection in the TLS handshake")
+        return error
+
+    @staticmethod
     def wants(error: OSError) -> int | None:
         """What to wait for before the action that raised ``error`` is tried again; None: a real error."""
         if isinstance(error, ssl.SSLWantReadError):
