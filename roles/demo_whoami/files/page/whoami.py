@@ -90,10 +90,12 @@ def _socket(environ: Environ, server: t.Any) -> tuple[str | None, str | None]:
     return (str(declared), "configuration") if declared else (None, None)
 
 
-def _gateway(environ: Environ, server: t.Any) -> str:
+def _gateway(environ: Environ, server: t.Any, address: str | None) -> str:
     if server:
-        # uWSGI's own HTTP parser signs what it parsed; a client cannot (its headers arrive as HTTP_...).
-        return "http" if environ.get("UWSGI_ROUTER") == "http" else "uwsgi"
+        speaking_http = server.opt.get("http-socket", [])
+        if not isinstance(speaking_http, list):
+            speaking_http = [speaking_http]
+        return "http" if address in map(_text, speaking_http) else "uwsgi"
     if "mod_wsgi.version" in environ:
         return "mod_wsgi"
     return "wsgi"
@@ -131,7 +133,9 @@ def facts(environ: Environ) -> Facts:
     query = urllib.parse.parse_qs(str(environ.get("QUERY_STRING", "")))
     client = _text(environ.get("REMOTE_ADDR"))
     port = _text(environ.get("REMOTE_PORT"))
-    gateway = _gateway(environ, server)
+    gateway = _gateway(environ, server, address)
+    if gateway == "http" and address and address.startswith("/"):
+        client = None  # uWSGI writes 0.0.0.0 for the client of a Unix socket, which has no address.
     threads = _status("Threads")
     return {
         "site": os.environ.get("WEBLAB_SITE") or environ.get("WEBLAB_SITE"),

@@ -23,7 +23,8 @@ except ImportError:
 
 
 def application(environ: dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
-    # Before Django: who answers can be asked even when the database is down.
-    if _whoami and environ.get("PATH_INFO") in ("/whoami", "/whoami/"):
+    # Before Django: who answers can be asked even when the database is down. The parts have it below their own
+    # prefix, which is the mount point of a service and a part of the path in the monolith.
+    if _whoami and environ.get("PATH_INFO", "").rstrip("/") in ("/whoami", "/catalog/whoami", "/reviews/whoami"):
         return t.cast("t.Iterable[bytes]", _whoami(environ, start_response))
     return t.cast("t.Iterable[bytes]", _django(environ, start_response))

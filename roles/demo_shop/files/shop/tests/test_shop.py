@@ -14,6 +14,7 @@ import tempfile
 import threading
 import typing as t
 from pathlib import Path
+from unittest import mock
 
 from catalog import api as catalog_api
 from catalog.models import Book
@@ -125,18 +126,34 @@ class EndpointTest(Stocked):
         return self.client.post(path, body, content_type="application/json", **meta)
 
     def test_closed_to_visitors(self) -> None:
-        self.assertEqual(self.post("/catalog/api/books").status_code, 404)
-        self.assertEqual(self.post("/catalog/api/books", HTTP_UWSGI_ROUTER="http").status_code, 404)
+        for name in ("UWSGI_ROUTER", "HTTP_UWSGI_ROUTER", "HTTP_X_FORWARDED_FOR"):
+            self.assertEqual(self.post("/catalog/api/books", **{name: "http"}).status_code, 404)
 
     def test_open_to_callers(self) -> None:
-        answer = self.post("/catalog/api/book", '{"slug": "moby-dick"}', UWSGI_ROUTER="http").json()
+        with mock.patch.object(calls, "from_caller", return_value=True):
+            answer = self.post("/catalog/api/book", '{"slug": "moby-dick"}').json()
         self.assertEqual(answer["result"], catalog_api.book("moby-dick"))
         self.assertEqual(answer["pid"], os.getpid())
 
+    def test_the_kernel_tells_a_caller_from_a_visitor(self) -> None:
+        for name, expected in ((b"http.sock", True), (b"front.sock", False)):
+            with self.subTest(name), tempfile.TemporaryDirectory() as directory:
+                path = os.path.join(directory.encode(), name)
+                with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+                    listener.bind(path)
+                    listener.listen()
+                    client.connect(path)
+                    connection = listener.accept()[0]
+                    uwsgi = mock.Mock(opt={"http-socket": os.path.join(directory.encode(), b"http.sock")})
+                    uwsgi.connection_fd.return_value = connection.fileno()
+                    with connection, mock.patch.dict("sys.modules", uwsgi=uwsgi):
+                        self.assertEqual(calls.from_caller(), expected)
+
     def test_offers_only_what_it_says(self) -> None:
-        self.assertEqual(self.post("/catalog/api/_plain", UWSGI_ROUTER="http").status_code, 404)
-        self.assertEqual(self.post("/catalog/api/book", '{"x": 1}', UWSGI_ROUTER="http").status_code, 400)
-        self.assertEqual(self.post("/catalog/api/book", "not json", UWSGI_ROUTER="http").status_code, 400)
+        with mock.patch.object(calls, "from_caller", return_value=True):
+            self.assertEqual(self.post("/catalog/api/_plain").status_code, 404)
+            self.assertEqual(self.post("/catalog/api/book", '{"x": 1}').status_code, 400)
+            self.assertEqual(self.post("/catalog/api/book", "not json").status_code, 400)
 
     def test_what_is_offered_survives_json(self) -> None:
         for value in (catalog_api.books(), reviews_api.ratings(), reviews_api.reviews()):
