@@ -42,9 +42,10 @@ WARM_PACKAGES = (
     "mariadb-server mariadb-client wordpress unzip"
 ).split()
 
-#: Enough for systemd as the first process, without --privileged. Docker ignores AppArmor's option where there is none.
+#: Enough for systemd as the first process, without --privileged. The terminal is for its last words (docker logs).
 RUN_OPTIONS = (
-    "--cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+    "--tty --cap-add SYS_ADMIN --cap-add NET_ADMIN "
+    "--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
     "--cgroupns=private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp -e container=docker --stop-signal SIGRTMIN+3"
 ).split()
 INIT = "/usr/local/sbin/weblab-init"
