@@ -47,9 +47,10 @@ def gather(endpoint: Endpoint, error: Exception | None, queue: dict[str, int] | 
         return dataclasses.replace(facts, missing=str(_first_missing(path)))
     if code in (errno.EACCES, errno.EPERM):
         closed = _first_closed(path)
+        seen = _entry(closed) if closed else None
         return dataclasses.replace(
             facts,
-            obstacle={"path": str(closed), **(_entry(closed) or {})} if closed else None,
+            obstacle={"path": str(closed), **seen} if closed and seen else None,
             user=_user(os.geteuid()),
             groups=tuple(sorted({_group(gid) for gid in (os.getegid(), *os.getgroups())})),
         )

@@ -178,8 +178,6 @@ def _not_connected(check: Check, phase: str, error: OSError, facts: Facts) -> Ve
     if error.errno == errno.EPROTOTYPE:
         message = f"{endpoint.address} is a socket of another type than stream"
         return Verdict(phase, "wrong_protocol", message, "correct the path: this socket is another service's")
-    if error.errno == errno.ETIMEDOUT:
-        return Verdict(phase, "timeout", f"timeout: {text}", "a packet filter drops the packets, or the host is off")
     if endpoint.is_unix and facts.socket and not facts.is_socket:
         message = f"there is no socket {endpoint.address}: what is there is no socket"
         return Verdict(phase, "no_such_socket", message, "correct the path, or remove the file and start the daemon")

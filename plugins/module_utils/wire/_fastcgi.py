@@ -115,22 +115,21 @@ class RecordReader:
         """Bytes of a record that is not complete."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[Record]:
-        """Take bytes, return the records they complete. Raises WireError."""
+    def feed(self, data: bytes) -> t.Iterator[Record]:
+        """Take bytes, give the records they complete, each when it is asked for. Raises WireError."""
         self._buffer += data
-        records = []
         while self._buffer:
             if self._buffer[0] != VERSION:
-                raise WireError(f"the answer starts with {bytes(self._buffer[:16])!r}, which is not FastCGI")
+                raise WireError(f"a record starts with {bytes(self._buffer[:16])!r}, which is not FastCGI")
             if len(self._buffer) < _HEADER.size:
                 break
             _version, record_type, request_id, size, padding = _HEADER.unpack_from(self._buffer)
             end = _HEADER.size + size
             if len(self._buffer) < end + padding:
                 break
-            records.append(Record(record_type, request_id, bytes(self._buffer[_HEADER.size : end])))
+            record = Record(record_type, request_id, bytes(self._buffer[_HEADER.size : end]))
             del self._buffer[: end + padding]
-        return records
+            yield record
 
 
 class ResponseStream:

@@ -4,7 +4,7 @@
 
 # Private to the collection: not a public API.
 
-"""The uwsgi protocol as a web server speaks it: a request to bytes, a ping and its pong. No sockets.
+"""The uwsgi protocol as a web server speaks it: a request to bytes. No sockets.
 
 After "The uwsgi Protocol" in uWSGI's documentation: a packet is modifier1, the size of its
 body (16 bits, little endian), modifier2, and the body. The answer to a request is HTTP, so
@@ -16,12 +16,12 @@ from __future__ import annotations
 import struct
 import typing as t
 
-from ._error import ClosedEarly, WireError
+from ._error import WireError
 
 HEADER = struct.Struct("<BHB")
 MAX_BODY = 0xFFFF
-# modifier1 of a request for an application, and of a ping; a pong has modifier2 1
-WSGI, PING = 0, 100
+#: modifier1 of a request for a WSGI application
+WSGI = 0
 
 
 def encode_packet(modifier1: int, body: bytes = b"", modifier2: int = 0) -> bytes:
@@ -58,27 +58,3 @@ def decode_variables(body: bytes) -> dict[str, str]:
     if len(items) % 2:
         raise WireError(f"the variable {items[-1][:40]!r} has no value")
     return dict(zip(items[::2], items[1::2]))
-
-
-class PongReader:
-    """Reads the answer to a ping: a packet with modifier1 100 and modifier2 1."""
-
-    def __init__(self) -> None:
-        self.complete = False
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the server. Raises WireError."""
-        self._buffer += data[: HEADER.size]
-        if self._buffer and self._buffer[0] != PING:
-            raise WireError(f"the answer starts with {bytes(self._buffer[:16])!r}, which is no uwsgi pong")
-        if len(self._buffer) >= HEADER.size:
-            modifier2 = HEADER.unpack_from(self._buffer)[2]
-            if modifier2 != 1:
-                raise WireError(f"modifier2 of the pong is {modifier2} instead of 1")
-            self.complete = True
-
-    def feed_eof(self) -> None:
-        """The server will send no more."""
-        if not self.complete:
-            raise ClosedEarly("the answer ended inside a uwsgi packet" if self._buffer else "no answer came")
