@@ -193,6 +193,7 @@ swap:
   description:
     - V(exchange) when old and new tree changed places in one step, V(create) when there was no tree before.
     - V(stepwise) when the file system refused that, so that the files were replaced one by one.
+    - V(remove) when nobody has a file in the tree any more, so that it went as a whole.
     - V(none) when no file of the tree changed.
   returned: always
   type: str

@@ -115,8 +115,11 @@ class Daemon:
 class Nginx(Daemon):
     program = "nginx"
 
+    def units(self, tree: Tree) -> dict[str, bool]:
+        return {self.service: tree.exists("nginx.conf")}
+
     def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
-        return [Command(["nginx", "-t"])]
+        return [Command(["nginx", "-t"])] if tree.exists("nginx.conf") else []
 
     def facts(self, unit: str, tree: Tree) -> Facts:
         files = ["nginx.conf", *tree.paths("conf.d/*.conf"), *tree.paths("sites-enabled/*")]

@@ -32,7 +32,6 @@ SYSTEM_DIRECTORIES = (
 )
 
 _KEYS = frozenset({"path", "system", "content", "link", "state", "mode", "owner", "group", "secret"})
-_HIDDEN = "(secret content, not shown)\n"
 
 
 class PlanError(ValueError):
@@ -109,7 +108,9 @@ class Ledger:
             return cls()
         try:
             data = json.loads(text)
-            owners = {str(owner): frozenset(paths) for owner, paths in data["owners"].items()}
+            owners = {
+                str(owner): frozenset(_recorded(path) for path in paths) for owner, paths in data["owners"].items()
+            }
             return cls(owners, frozenset(data.get("secret", ())))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(
@@ -192,6 +193,8 @@ def make_plan(
         before = live(declaration.path)
         hidden = declaration.secret or declaration.path in ledger.secret
         if declaration.node is None:
+            if before is not None and before.kind == "directory":
+                raise PlanError(f"{declaration.path} is a directory on the host; state: absent removes files and links")
             if before is not None:
                 changes.append(Change(declaration.path, before, None, hidden))
         elif not declaration.node.satisfied_by(before):
@@ -206,8 +209,8 @@ def diff(change: Change, root: str) -> dict[str, str]:
     return {
         "before_header": path,
         "after_header": path,
-        "before": _shown(change.before, change.after, change.secret),
-        "after": _shown(change.after, change.before, change.secret),
+        "before": _shown(change.before, change.after, "(secret content before)\n" if change.secret else ""),
+        "after": _shown(change.after, change.before, "(secret content after)\n" if change.secret else ""),
     }
 
 
@@ -278,6 +281,11 @@ def _system(path: str, where: str) -> str:
     return path
 
 
+def _recorded(path: t.Any) -> str:
+    # Whoever could write the ledger must not be able to have files removed elsewhere.
+    return _system(path, LEDGER) if path.startswith("/") else _inside(path, LEDGER, "the tree")
+
+
 def _shared(known: Declaration, new: Declaration) -> Declaration:
     owner = new.owners[0]
     if owner in known.owners:
@@ -325,11 +333,11 @@ def _refuse_directory_swap(path: str, before: Node | None, after: Node) -> None:
         )
 
 
-def _shown(node: Node | None, other: Node | None, secret: bool) -> str:
+def _shown(node: Node | None, other: Node | None, instead: str) -> str:
     if node is None:
         return ""
     if node.kind == "file":
-        text = _HIDDEN if secret else node.content.decode("utf-8", "replace")
+        text = instead or node.content.decode("utf-8", "replace")
     elif node.kind == "link":
         text = f"-> {node.target}\n"
     else:

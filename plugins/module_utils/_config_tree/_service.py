@@ -37,6 +37,8 @@ class Unit:
     active: str = "inactive"
     enabled: str = ""
     pid: int = 0
+    user: str = ""
+    group: str = ""
 
     @property
     def known(self) -> bool:
@@ -44,7 +46,7 @@ class Unit:
 
     @property
     def up(self) -> bool:
-        return self.active in ("active", "reloading", "activating")
+        return self.active in ("active", "reloading")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,9 @@ def show(names: t.Collection[str]) -> dict[str, Unit]:
     units = {name: Unit(name) for name in names}
     if not units:
         return units
-    done = run(["systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState,MainPID", "--", *units])
+    done = run(
+        ["systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState,MainPID,User,Group", "--", *units]
+    )
     for name, block in zip(units, done.output.split("\n\n")):
         fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         units[name] = Unit(
@@ -110,6 +114,8 @@ def show(names: t.Collection[str]) -> dict[str, Unit]:
             fields.get("ActiveState", "inactive"),
             fields.get("UnitFileState", ""),
             int(fields.get("MainPID") or 0),
+            fields.get("User", ""),
+            fields.get("Group", ""),
         )
     return units
 

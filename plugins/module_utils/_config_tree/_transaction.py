@@ -24,7 +24,7 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import 
     _service,
     _tree,
 )
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon, Facts
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import (
     LEDGER,
     Change,
@@ -158,6 +158,11 @@ class Transaction:
 
     def _preconditions(self) -> None:
         """Refuse what cannot work, before anything is touched."""
+        if self._request.probe:
+            from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import parse_check
+
+            for index, spec in enumerate(self._request.probe):
+                parse_check(spec, f"probe[{index}]")
         problems = [
             f"{item['path']}{_what(item)} does not exist on this host; create it first, or correct the variable"
             for item in self._request.requires
@@ -182,19 +187,22 @@ class Transaction:
             self._stage(plan, staged)
             if _namespace.available():
                 self._validate(plan, staged)
+            try:
+                self._report(self._units(plan, Tree(staged)).decisions(*self._change(plan)))
+            except _service.ServiceError as error:
+                self.result.warnings.append(str(error))
 
     def _commit(self, plan: Plan) -> None:
         staged = self._beside(str(os.getpid()))
         undo = _Undo()
         units = self._units(plan)
         decisions: dict[str, Decision] = {}
-        old_units = self._daemon.units(self._live)
-        old_facts = {name: self._daemon.facts(name, self._live) for name in old_units}
+        change = self._change(plan)
         try:
             # Units, accounts and directories first: the tree may belong to accounts that they create.
             undo.system([change for change in plan.system_changes if change.after is not None])
             self._replace_tree(plan, staged, undo)
-            decisions = units.decisions([change.path for change in plan.changes], old_units, old_facts)
+            decisions = units.decisions(*change)
             self._report(decisions)
             units.act(decisions)
             undo.system([change for change in plan.system_changes if change.after is None])
@@ -202,8 +210,11 @@ class Transaction:
         except _MovedError:
             undo.run()
             raise
-        except (TransactionError, _service.ServiceError, _tree.TreeError, OSError) as error:
-            self._roll_back(undo, units, plan, decisions, str(error))
+        except Exception as error:
+            # Whatever it was, a half-made change is worse: the old tree comes back.
+            expected = isinstance(error, (TransactionError, _service.ServiceError, _tree.TreeError, OSError))
+            problem = str(error) if expected else f"{type(error).__name__}: {error}"
+            self._roll_back(undo, units, plan, decisions, problem)
         finally:
             _tree.remove(staged)
         _marker.write(self._root, units.loaded())
@@ -211,10 +222,10 @@ class Transaction:
     def _replace_tree(self, plan: Plan, staged: str, undo: _Undo) -> None:
         if not plan.tree_changes and not plan.ledger_changed:
             return
-        if not os.path.lexists(self._root):
+        new = not os.path.lexists(self._root)
+        if new:
             os.makedirs(self._root, mode=0o755)
             undo.add(lambda: _tree.remove_empty(self._root))
-            self.result.swap = "create"
         seen = self._live.fingerprint()
         self._stage(plan, staged)
         in_namespace = _namespace.available()
@@ -223,16 +234,23 @@ class Transaction:
         _tree.sync(os.path.dirname(staged))
         if self._live.fingerprint() != seen:
             raise _MovedError
-        if self.result.swap == "create":
+        if new:
             os.rename(staged, self._root)
+            self.result.swap = "create"
             undo.add(lambda: os.rename(self._root, staged))
+        elif not plan.ledger.owners and Tree(staged).empty():
+            # The last owner let go of its last file, and nobody else has one: the tree goes with them.
+            _tree.remove(staged)
+            os.rename(self._root, staged)
+            self.result.swap = "remove"
+            undo.add(lambda: os.rename(staged, self._root))
         elif _tree.exchange(staged, self._root):
             self.result.swap = "exchange"
             undo.add(lambda: _tree.exchange(staged, self._root))
         else:
             self.result.swap = "stepwise"
             undo.files(self._root, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
-        _tree.sync(os.path.dirname(self._root))
+        _tree.sync_directory(os.path.dirname(self._root))
         if not in_namespace and not self._daemon.needs_namespace:
             # The weaker way: the tree is live already, but no daemon has been told to read it.
             self._validate(plan, None)
@@ -269,7 +287,7 @@ class Transaction:
             return
         from ansible_collections.weblab.stacks.plugins.module_utils._probe import describe, probe_all
 
-        records = probe_all(list(self._request.probe), units.remaining(), True)
+        records = probe_all(list(self._request.probe), max(units.remaining(), 1.0), True)
         self.result.probe = [record.as_dict() for record in records]
         bad = [record for record in records if not record.ok]
         if bad:
@@ -293,14 +311,21 @@ class Transaction:
         self.result.changed = False
         if decisions:
             _marker.write(self._root, units.loaded())
-        state = "The old configuration was restored and serves." if touched else "Nothing was changed."
+        serves = " and serves" if any(before.unit.up for before in units.before.values()) else ""
+        state = f"The old configuration was restored{serves}." if touched else "Nothing was changed."
         raise TransactionError(f"{problem}\n{state} Correct what the words above name, and run again.")
 
     # -- small things -------------------------------------------------------------------------
 
-    def _units(self, plan: Plan) -> Units:
+    def _units(self, plan: Plan, tree: Tree | None = None) -> Units:
         system = [path for path in plan.ledger.paths if path.startswith("/")]
-        return Units(self._daemon, self._live, system, self._request.timeout)
+        return Units(self._daemon, self._root, tree or self._live, system, self._request.timeout)
+
+    def _change(self, plan: Plan) -> tuple[list[str], dict[str, bool], dict[str, Facts]]:
+        """What changes, and the units and their facts before: asked while the old tree is still the live one."""
+        old_units = self._daemon.units(self._live)
+        facts = {name: self._daemon.facts(name, self._live) for name in old_units}
+        return [change.path for change in plan.changes], old_units, facts
 
     def _report(self, decisions: t.Mapping[str, Decision]) -> None:
         self.result.actions = {name: decision.action for name, decision in decisions.items()}
@@ -388,9 +413,11 @@ def _ledger_change(live: Tree, ledger: Ledger) -> Change:
 
 
 def _prepared(plan: Plan) -> bool:
-    """Are the accounts and directories there that a real run makes before it tests the tree?"""
-    if any(change.path.startswith(("/etc/sysusers.d/", "/etc/tmpfiles.d/")) for change in plan.system_changes):
-        return False
+    """Are the units, accounts and directories there that a real run makes before it tests the tree?"""
+    for change in plan.system_changes:
+        new_unit = change.path.startswith("/etc/systemd/system/") and change.verb == "added"
+        if new_unit or change.path.startswith(("/etc/sysusers.d/", "/etc/tmpfiles.d/")):
+            return False
     nodes = [change.after for change in plan.changes if change.after is not None]
     return all(
         (node.user is None or _tree.user_id(node.user) is not None)

@@ -84,6 +84,10 @@ class Tree:
                 return Node("file", file.read(), **owner)  # type: ignore[arg-type]
         raise TreeError(f"{full} is neither a file, a link nor a directory; move it away first, nothing was touched")
 
+    def empty(self) -> bool:
+        """Nothing but directories is left (and the ledger, if nobody owns anything)."""
+        return not any(self.fingerprint().values())
+
     def fingerprint(self) -> dict[str, tuple[int, ...]]:
         """Path -> what the kernel changes whenever somebody writes there; the ledger is left out."""
         found: dict[str, tuple[int, ...]] = {}
@@ -190,6 +194,15 @@ def sync(path: str) -> None:
     try:
         if not hasattr(_libc, "syncfs") or _libc.syncfs(descriptor) != 0:
             os.sync()
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: str) -> None:
+    """The names in the directory reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

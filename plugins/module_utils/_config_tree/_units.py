@@ -82,11 +82,13 @@ def affects(unit: str, path: str) -> bool:
 class Units:
     """The units of one tree."""
 
-    def __init__(self, daemon: Daemon, tree: Tree, system: t.Collection[str], timeout: float) -> None:
+    def __init__(self, daemon: Daemon, root: str, tree: Tree, system: t.Collection[str], timeout: float) -> None:
         """
+        :param tree: the tree that the units shall serve: the one at ``root``, or a staged one that is only looked at.
         :param system: the absolute paths of the system files that belong to the tree.
         """
         self._daemon = daemon
+        self._root = root
         self._tree = tree
         self._system = system
         self._timeout = timeout
@@ -106,7 +108,7 @@ class Units:
         """
         self._changed = changed
         serves = {**dict.fromkeys(old_units, False), **self._daemon.units(self._tree)}
-        marker = _marker.read(self._tree.base)
+        marker = _marker.read(self._root)
         decided = {}
         for name, unit in _service.show(serves).items():
             if serves[name] and not unit.known:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -122,7 +123,13 @@ class Uwsgi(Daemon):
                 )
             argv = ["setpriv", f"--reuid={info.st_uid}", f"--regid={info.st_gid}", "--clear-groups", *argv]
         elif "uid" not in keys:
-            raise ServiceError(f"{path} has no uid: its application would run as root. Give it uid and gid")
+            unit = _service.show([_unit(path)])[_unit(path)]
+            if not unit.user:
+                raise ServiceError(
+                    f"{path} has no uid and {unit.name} no User=: its application would run as root. Give it an account"
+                )
+            group = unit.group or str(pwd.getpwnam(unit.user).pw_gid)
+            argv = ["setpriv", f"--reuid={unit.user}", f"--regid={group}", "--init-groups", *argv]
         tcp = any(re.search(r":\d+$", value) for key, values in keys.items() if _FIXED.match(key) for value in values)
         return Command(argv, stdin=_DRY_RUN, private=RUNTIME, network=tcp)
 
