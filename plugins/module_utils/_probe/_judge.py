@@ -88,8 +88,9 @@ def _broken(check: Check, outcome: Outcome, facts: Facts) -> Verdict:
     if isinstance(error, TimeoutError):
         return _late(check, outcome, facts)
     if isinstance(error, (ClosedEarly, ConnectionError)) and phase != "connect":
-        how = str(error) if isinstance(error, ClosedEarly) else "the peer reset the connection"
-        return Verdict(phase, "closed", f"closed by the peer: {how}", _closed_hint(check))
+        how = f": {error}" if isinstance(error, ClosedEarly) else ""
+        where = " in the TLS handshake" if phase == "tls" else ""
+        return Verdict(phase, "closed", f"the peer closed the connection{where}{how}", _closed_hint(check))
     if isinstance(error, WireError):
         return Verdict(phase, "wrong_protocol", str(error), f"see which daemon listens on {check.endpoint.address}")
     if phase == "tls":
