@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who holds an address: the kernel is the oracle, sockets of this process the example."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import typing as t
+
+import pytest
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _listen
+from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import parse
+
+
+@pytest.fixture
+def port() -> t.Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_names_the_process_and_the_variable(port: int) -> None:
+    (line,) = _listen.conflicts([{"endpoint": f"http://0.0.0.0:{port}", "what": "sites[0].port"}], [])
+    assert line.startswith(f"port {port} (sites[0].port) is already taken by ")
+    assert f"(pid {os.getpid()}" in line
+
+
+def test_the_daemon_itself_and_its_children_may_hold_it(port: int) -> None:
+    wanted = [{"endpoint": f"http://127.0.0.1:{port}"}]
+    assert _listen.conflicts(wanted, [os.getpid()]) == []
+    assert _listen.conflicts(wanted, [os.getppid()]) == []
+
+
+def test_a_free_port_and_another_address(port: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    assert _listen.conflicts([{"endpoint": f"http://127.0.0.1:{free}"}], []) == []
+    assert _listen.conflicts([{"endpoint": f"http://127.0.0.2:{port}"}], []) == []
+
+
+def test_unix_socket_that_listens_and_one_that_is_stale(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "a.sock")
+    wanted = [{"endpoint": {"protocol": "fastcgi", "unix": path}}]
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        (line,) = _listen.conflicts(wanted, [])
+        assert line.startswith(f"the socket {path} is already taken by ")
+    assert os.path.exists(path)
+    assert _listen.conflicts(wanted, []) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "expected"),
+    [
+        ("http://127.0.0.1:80", "127.0.0.1", True),
+        ("http://127.0.0.1:80", "127.0.0.2", False),
+        ("http://127.0.0.1:80", "0.0.0.0", True),
+        ("http://0.0.0.0:80", "127.0.0.1", True),
+        ("http://0.0.0.0:80", "::", True),
+        ("http://127.0.0.1:80", "::", True),
+        ("http://127.0.0.1:80", "::1", False),
+        ("http://[::1]:80", "127.0.0.1", False),
+        ("http://[::1]:80", "::1", True),
+        ("http://[::]:80", "::1", True),
+        ("http://localhost:80", "127.0.0.1", True),
+        ("http://127.0.0.1:81", "127.0.0.1", False),
+    ],
+)
+def test_collision(wanted: str, held: str, expected: bool) -> None:
+    assert _listen.collides(parse(wanted), _listen.Listener(held, 80, 1)) is expected

@@ -1,0 +1,257 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What owners declare, what the ledger remembers, and the changes that follow."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import (
+    Ledger,
+    Node,
+    PlanError,
+    declare,
+    diff,
+    make_plan,
+)
+
+ROOT = "/etc/nginx"
+
+
+def file(content: str, mode: int = 0o644, user: str = "root") -> Node:
+    return Node("file", content.encode(), "", mode, user, "root")
+
+
+DIRECTORY = Node("directory", b"", "", 0o755, "root", "root")
+
+
+def plan(
+    owners: dict[str, t.Any], live: dict[str, Node], recorded: dict[str, list[str]] | None = None
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The verbs by path, and the ledger afterwards."""
+    ledger = Ledger({owner: frozenset(paths) for owner, paths in (recorded or {}).items()})
+    made = make_plan(declare(owners, ROOT), owners, ledger, live.get)
+    after = {owner: sorted(paths) for owner, paths in made.ledger.owners.items()}
+    return {change.path: change.verb for change in made.changes}, after
+
+
+A = {"path": "a.conf", "content": "a\n"}
+
+
+@pytest.mark.parametrize(
+    ("owners", "live", "recorded", "verbs", "after"),
+    [
+        pytest.param({"one": [A]}, {}, {}, {"a.conf": "added"}, {"one": ["a.conf"]}, id="new"),
+        pytest.param({"one": [A]}, {"a.conf": file("a\n")}, {}, {}, {"one": ["a.conf"]}, id="adopted"),
+        pytest.param(
+            {"one": [A]}, {"a.conf": file("b\n")}, {}, {"a.conf": "changed"}, {"one": ["a.conf"]}, id="content"
+        ),
+        pytest.param(
+            {"one": [A]}, {"a.conf": file("a\n", 0o600)}, {}, {"a.conf": "changed"}, {"one": ["a.conf"]}, id="mode"
+        ),
+        pytest.param(
+            {"one": [A]}, {"a.conf": file("a\n", user="x")}, {}, {"a.conf": "changed"}, {"one": ["a.conf"]}, id="user"
+        ),
+        pytest.param(
+            {"one": [{**A, "mode": "0640", "owner": "x"}]},
+            {"a.conf": file("a\n", 0o640, "x")},
+            {},
+            {},
+            {"one": ["a.conf"]},
+            id="attributes kept",
+        ),
+        pytest.param({"one": []}, {"a.conf": file("a\n")}, {"one": ["a.conf"]}, {"a.conf": "removed"}, {}, id="let go"),
+        pytest.param({"one": []}, {}, {"one": ["a.conf"]}, {}, {}, id="gone already"),
+        pytest.param({"one": []}, {"a.conf": file("a\n")}, {}, {}, {}, id="nobody's file stays"),
+        pytest.param(
+            {"one": []}, {"a.conf": file("a\n")}, {"two": ["a.conf"]}, {}, {"two": ["a.conf"]}, id="other owner's stays"
+        ),
+        pytest.param(
+            {"one": []},
+            {"a.conf": file("a\n")},
+            {"one": ["a.conf"], "two": ["a.conf"]},
+            {},
+            {"two": ["a.conf"]},
+            id="shared stays with the last",
+        ),
+        pytest.param(
+            {"one": [A], "two": [A]}, {}, {}, {"a.conf": "added"}, {"one": ["a.conf"], "two": ["a.conf"]}, id="shared"
+        ),
+        pytest.param(
+            {"one": [A]},
+            {"a.conf": file("a\n")},
+            {"two": ["a.conf"]},
+            {},
+            {"one": ["a.conf"], "two": ["a.conf"]},
+            id="shared with an owner of an earlier call",
+        ),
+        pytest.param(
+            {"one": [{"path": "a.conf", "state": "absent"}]},
+            {"a.conf": file("")},
+            {},
+            {"a.conf": "removed"},
+            {},
+            id="absent",
+        ),
+        pytest.param({"one": [{"path": "a.conf", "state": "absent"}]}, {}, {}, {}, {}, id="absent already"),
+        pytest.param(
+            {"one": [{"path": "l", "link": "../x"}]},
+            {"l": Node("link", target="../y")},
+            {},
+            {"l": "changed"},
+            {"one": ["l"]},
+            id="link turned",
+        ),
+        pytest.param(
+            {"one": [{"path": "l", "link": "../x"}]},
+            {"l": file("x")},
+            {},
+            {"l": "changed"},
+            {"one": ["l"]},
+            id="file to link",
+        ),
+        pytest.param(
+            {"one": [{"path": "d", "state": "directory"}]}, {"d": DIRECTORY}, {}, {}, {"one": ["d"]}, id="directory"
+        ),
+        pytest.param(
+            {"one": [{"path": "d", "state": "directory", "mode": "0700"}]},
+            {"d": DIRECTORY},
+            {},
+            {"d": "changed"},
+            {"one": ["d"]},
+            id="directory mode",
+        ),
+        pytest.param(
+            {"one": [{"system": "/etc/default/x", "content": ""}]},
+            {},
+            {"one": ["a.conf"]},
+            {"/etc/default/x": "added"},
+            {"one": ["/etc/default/x"]},
+            id="system file",
+        ),
+        pytest.param(
+            {"one": [{"path": "./d//a.conf", "content": ""}]},
+            {},
+            {},
+            {"d/a.conf": "added"},
+            {"one": ["d/a.conf"]},
+            id="path made plain",
+        ),
+    ],
+)
+def test_changes(
+    owners: dict[str, t.Any],
+    live: dict[str, Node],
+    recorded: dict[str, list[str]],
+    verbs: dict[str, str],
+    after: dict[str, list[str]],
+) -> None:
+    assert plan(owners, live, recorded) == (verbs, after)
+
+
+@pytest.mark.parametrize(
+    ("owners", "words"),
+    [
+        ({"one": [{**A, "link": "x"}]}, ["owners.one[0]", "exactly one"]),
+        ({"one": [{"path": "a.conf"}]}, ["owners.one[0]", "exactly one"]),
+        ({"one": [{**A, "system": "/etc/default/x"}]}, ["either path"]),
+        ({"one": [{"content": "x"}]}, ["either path"]),
+        ({"one": [{"path": "../x", "content": ""}]}, ["'../x' leaves /etc/nginx"]),
+        ({"one": [{"path": "a/../../x", "content": ""}]}, ["leaves /etc/nginx"]),
+        ({"one": [{"path": "/etc/passwd", "content": ""}]}, ["leaves /etc/nginx"]),
+        ({"one": [{"path": ".weblab.json", "content": ""}]}, ["can be declared"]),
+        ({"one": [{"path": ".", "state": "absent"}]}, ["can be declared"]),
+        ({"one": [{"system": "/etc/passwd", "content": ""}]}, ["/etc/passwd", "known system directories"]),
+        ({"one": [{"system": "/etc/default/../passwd", "content": ""}]}, ["without detours"]),
+        ({"one": [{**A, "mode": 420}]}, ["mode 420", "in quotes"]),
+        ({"one": [{**A, "mode": "0999"}]}, ["'0999'"]),
+        ({"one": [{**A, "contents": ""}]}, ["unknown key 'contents'"]),
+        ({"one": [{"path": "a", "state": "present"}]}, ["state 'present'"]),
+        ({"one": [{"path": "a", "content": 5}]}, ["content is text, not int"]),
+        ({"one": "x"}, ["owners.one is a list"]),
+        ({"one": ["x"]}, ["owners.one[0] is a mapping"]),
+        ({"one": [A, A]}, ["one declares a.conf twice"]),
+        ({"one": [A], "two": [{**A, "content": "b"}]}, ["one and two declare a.conf differently"]),
+        ({"one": [A], "two": [{"path": "a.conf", "state": "absent"}]}, ["one and two declare a.conf differently"]),
+        ({"one": [{"path": "a", "content": ""}, {"path": "a/b", "content": ""}]}, ["a/b is declared inside a"]),
+    ],
+)
+def test_refused(owners: dict[str, t.Any], words: list[str]) -> None:
+    with pytest.raises(PlanError) as error:
+        declare(owners, ROOT)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("owners", "live", "recorded", "words"),
+    [
+        ({"one": [A]}, {"a.conf": file("b\n")}, {"two": ["a.conf"]}, ["one declares a.conf", "belongs to two"]),
+        ({"one": [A]}, {"a.conf": DIRECTORY}, {}, ["a.conf is a directory on the host"]),
+        (
+            {"one": [{"path": "d", "state": "directory"}]},
+            {"d": Node("link", target="/x")},
+            {},
+            ["d is a link on the host"],
+        ),
+        ({"one": [{"path": "d", "state": "absent"}]}, {"d": DIRECTORY}, {}, ["d is a directory on the host"]),
+    ],
+)
+def test_refused_on_this_host(
+    owners: dict[str, t.Any], live: dict[str, Node], recorded: dict[str, list[str]], words: list[str]
+) -> None:
+    with pytest.raises(PlanError) as error:
+        plan(owners, live, recorded)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_ledger_survives_writing_and_holds_no_content() -> None:
+    made = make_plan(declare({"one": [{**A, "content": "password", "secret": True}]}, ROOT), ["one"], Ledger(), {}.get)
+    text = made.ledger.dump().decode()
+    assert Ledger.parse(text, "x") == made.ledger
+    assert json.loads(text)["owners"] == {"one": ["a.conf"]}
+    assert "password" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"owners": 3}',
+        '{"owners": {"x": [3]}}',
+        '{"owners": {"x": ["../y"]}}',
+        '{"owners": {"x": ["/y"]}}',
+    ],
+)
+def test_damaged_ledger(text: str) -> None:
+    with pytest.raises(PlanError, match=r"/etc/nginx/\.weblab\.json is damaged|\.weblab\.json: "):
+        Ledger.parse(text, "/etc/nginx/.weblab.json")
+
+
+def test_diff_shows_real_path_and_changed_mode() -> None:
+    (change,) = make_plan(
+        declare({"one": [{**A, "mode": "0600"}]}, ROOT), ["one"], Ledger(), {"a.conf": file("a\n")}.get
+    ).changes
+    shown = diff(change, ROOT)
+    assert shown["before_header"] == shown["after_header"] == "/etc/nginx/a.conf"
+    assert (shown["before"], shown["after"]) == ("# mode: 0644\na\n", "# mode: 0600\na\n")
+
+
+@pytest.mark.parametrize(
+    "entries", [[{**A, "content": "new password\n", "secret": True}], []], ids=["changed", "removed"]
+)
+def test_secret_content_is_never_shown(entries: list[t.Any]) -> None:
+    ledger = Ledger({"one": frozenset({"a.conf"})}, frozenset({"a.conf"}))
+    live = {"a.conf": file("old password\n")}
+    (change,) = make_plan(declare({"one": entries}, ROOT), ["one"], ledger, live.get).changes
+    shown = diff(change, ROOT)
+    assert "password" not in json.dumps(shown)
+    assert shown["before"] != shown["after"]
