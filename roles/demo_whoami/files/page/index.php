@@ -48,6 +48,35 @@ function host_port(string $host, ?string $port): string
     return $port === null || $port === '' ? $host : "$host:$port";
 }
 
+/** "0100007F:1F91" of /proc/net/tcp and tcp6, where the kernel writes each 32-bit word in host order. */
+function kernel_address(string $hex): string
+{
+    [$host, $port] = explode(':', $hex);
+    $bytes = '';
+    foreach (str_split($host, 8) as $word) {
+        $bytes .= strrev((string) hex2bin($word));
+    }
+    $text = (string) inet_ntop($bytes);
+    return host_port(str_starts_with($text, '::ffff:') ? substr($text, 7) : $text, (string) hexdec($port));
+}
+
+/**
+ * The server's end of the connection to this client. The web server's own SERVER_PORT will not do:
+ * it repeats what the client wrote into the Host header.
+ */
+function server_end(string $peer): ?string
+{
+    foreach (['tcp', 'tcp6'] as $table) {
+        foreach (@file("/proc/net/$table", FILE_IGNORE_NEW_LINES) ?: [] as $line) {
+            $fields = preg_split('/\s+/', trim($line)) ?: [];
+            if (($fields[3] ?? '') === '01' && kernel_address($fields[2]) === $peer) {
+                return kernel_address($fields[1]);
+            }
+        }
+    }
+    return null;
+}
+
 /** Only mod_php lives in the web server and can ask it for its MPM; elsewhere the site declares it. */
 function mpm(): ?string
 {
@@ -73,11 +102,13 @@ function facts(): array
         }
     }
     $in_server = PHP_SAPI === 'apache2handler';
+    $peer = isset($_SERVER['REMOTE_ADDR']) ? host_port($_SERVER['REMOTE_ADDR'], $_SERVER['REMOTE_PORT'] ?? null) : null;
     // An FPM worker may not look at its own descriptors (it is not dumpable): the site has to declare its socket.
-    $socket = $in_server
-        ? host_port($_SERVER['SERVER_ADDR'] ?? '', $_SERVER['SERVER_PORT'] ?? null)
-        : declared('WEBLAB_SOCKET');
-    $known_from = $socket === null ? null : ($in_server ? 'server' : 'configuration');
+    $socket = $in_server && $peer !== null ? server_end($peer) : null;
+    $known_from = $socket === null ? null : 'kernel';
+    if ($socket === null && ($socket = declared('WEBLAB_SOCKET')) !== null) {
+        $known_from = 'configuration';
+    }
     preg_match('/^(\d+) \(.*\) \S (\d+)/', proc_read('/proc/self/stat') ?? '', $stat);
     $parent = isset($stat[2]) ? (int) $stat[2] : null;
     $uid = (int) explode("\t", proc_status('Uid') ?? '')[1];
@@ -105,8 +136,7 @@ function facts(): array
         'user' => account('/etc/passwd', $uid),
         'uid' => $uid,
         'group' => account('/etc/group', $gid),
-        'peer' => isset($_SERVER['REMOTE_ADDR'])
-            ? host_port($_SERVER['REMOTE_ADDR'], $_SERVER['REMOTE_PORT'] ?? null) : null,
+        'peer' => $peer,
         'socket' => $socket,
         'socket_known_from' => $known_from,
         'hostname' => gethostname() ?: null,
@@ -132,7 +162,7 @@ function page(array $facts): string
         $rows .= sprintf(
             "<tr><th scope=row>%s</th><td>%s</td></tr>\n",
             $escape($messages[$key] ?? $key),
-            $value === null ? $escape($messages['unknown'] ?? 'unknown') : '<code>' . $escape($value) . '</code>'
+            $value === null ? '<em>' . $escape($messages['unknown'] ?? 'unknown') . '</em>' : '<code>' . $escape($value) . '</code>'
         );
     }
     return strtr((string) file_get_contents(__DIR__ . '/page.html'), [

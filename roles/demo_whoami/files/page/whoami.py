@@ -187,7 +187,7 @@ def page(found: Facts) -> str:
     rows = "".join(
         "<tr><th scope=row>{}</th><td>{}</td></tr>\n".format(
             html.escape(messages.get(key, key)),
-            html.escape(messages.get("unknown", "unknown"))
+            f"<em>{html.escape(messages.get('unknown', 'unknown'))}</em>"
             if value is None
             else f"<code>{html.escape(str(value))}</code>",
         )
