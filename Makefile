@@ -30,7 +30,15 @@ bench:  ## Measure against bare apt-get and a playbook that only gathers facts
 	@$(MAKE_LAB) bench
 
 pins:  ## Pin the newest versions of requirements*.in into requirements*.txt
-	@$(PYTHON) lab/pins.py
+	@set -e; for group in requirements requirements-dev; do \
+		$(PYTHON) -m venv --clear .lab/pins; \
+		echo "== $$group.in"; \
+		.lab/pins/bin/pip install --quiet --no-compile -r $$group.in; \
+		{ echo "# $$group.in with every version pinned. Made by \`make pins\`; do not edit."; \
+		  [ $$group = requirements ] || echo "-r requirements.txt"; \
+		  .lab/pins/bin/pip freeze | { [ $$group = requirements ] && cat || grep -vxFf requirements.txt; }; } > $$group.new; \
+		mv $$group.new $$group.txt; \
+	done; rm -rf .lab/pins
 
 down:  ## Remove the lab: containers, images, .lab, and the Docker engine if `make lab` started it
 	@$(MAKE_LAB) down

@@ -16,6 +16,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -169,6 +170,8 @@ def test(phases: Phases, arguments: t.Sequence[str]) -> None:
         try:
             call([BIN / "pytest", *arguments])
         finally:
+            # Tests remove their hosts themselves; a run that was ended from outside could not.
+            lab_docker.down(lab_docker.names("weblab-test-"))
             if started:
                 lab_docker.stop_engine(STATE)
 
@@ -198,6 +201,8 @@ def main() -> int:
     commands.add_parser("down")
     args = parser.parse_args()
     phases = Phases()
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         if args.command == "lab":
             lab(phases, args.inventory)

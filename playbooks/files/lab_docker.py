@@ -423,6 +423,12 @@ def down(names: t.Sequence[str]) -> bool:
     return changed
 
 
+def names(prefix: str) -> list[str]:
+    """The lab's hosts whose names start like this."""
+    listed = must(["docker", "ps", "-a", "--format", "{{.Names}}", "--filter", f"label={LABEL}=host"]).split()
+    return [name for name in listed if name.startswith(prefix)]
+
+
 def purge() -> bool:
     """Remove every container and image with the lab's label."""
     containers = must(["docker", "ps", "-aq", "--filter", f"label={LABEL}"]).split()

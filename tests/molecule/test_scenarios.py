@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import typing as t
@@ -37,22 +36,11 @@ def test_scenario(scenario: str, named_host: t.Callable[[str], object], tmp_path
         "NO_COLOR": "1",
         "PWD": str(ROOT),
     }
-    with subprocess.Popen(
-        argv,
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _errors = process.communicate(timeout=LIMIT)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode:
-        steps = re.findall(rf"{scenario} > (\w+)\]? ?.*Failed", output)
-        last = "\n".join([line for line in output.splitlines() if line.strip()][-100:])
+    done = subprocess.run(
+        argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        steps = re.findall(rf"{scenario} > (\w+)\]? .*Failed", done.stdout)
+        last = "\n".join([line for line in done.stdout.splitlines() if line.strip()][-100:])
         pytest.fail(f"scenario {scenario} failed in {', '.join(dict.fromkeys(steps)) or '?'}:\n{last}", pytrace=False)
