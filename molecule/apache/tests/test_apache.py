@@ -19,7 +19,7 @@ def test_config_test_has_no_warning(host: t.Any) -> None:
 def test_modules_are_those_that_the_sites_use(host: t.Any) -> None:
     modules = set(re.findall(r"^ (\w+)_module", run(host, "apache2ctl -M"), flags=re.MULTILINE))
     assert {"mpm_event", "rewrite", "http2", "alias", "authz_core"} <= modules
-    assert not {"mpm_prefork", "mpm_worker", "cgi", "cgid", "php", "proxy", "autoindex", "ssl"} & modules
+    assert not {"mpm_prefork", "mpm_worker", "cgi", "cgid", "php", "proxy", "ssl"} & modules
 
 
 def test_debians_example_site_is_gone(host: t.Any) -> None:
