@@ -60,10 +60,15 @@ class Phases:
 
 
 def call(argv: t.Sequence[str | os.PathLike[str]], **environment: str) -> None:
-    """Run a command in sight of the user."""
+    """Run a command in sight of the user; when this program is ended, so is everything that the command started."""
     words = [os.fspath(word) for word in argv]
     env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PWD": str(ROOT), **environment}
-    code = subprocess.run(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False).returncode
+    with subprocess.Popen(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, process_group=0) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
     if code:
         raise LabError(f"{shlex.join(words)} failed ({code}).", "read the messages above, repair, run the same again.")
 
@@ -154,24 +159,39 @@ def prepared(phases: Phases, requirements: str, images: t.Sequence[tuple[str, bo
 # --- the targets --------------------------------------------------------------------------------
 
 
+def provision(phases: Phases, inventory: str) -> None:
+    for playbook, what in (("lab", "Lab hosts"), ("site", "Stacks"), ("verify", "Verification")):
+        with phases(f"{what} (playbooks/{playbook}.yml)"):
+            call([BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"])
+
+
 def lab(phases: Phases, inventory: str) -> None:
     with prepared(phases, "requirements.txt", [("bookworm", False)]):
-        for playbook, what in (("lab", "Lab hosts"), ("site", "Stacks"), ("verify", "Verification")):
-            with phases(f"{what} (playbooks/{playbook}.yml)"):
-                call([BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"])
+        provision(phases, inventory)
     phases.report()
     call([BIN / "python", "lab/table.py", STATE / "lab.json"])
 
 
 def test(phases: Phases, arguments: t.Sequence[str]) -> None:
-    """Everything that CI runs. An engine that was started for it is stopped after it."""
+    """Everything that CI runs. What was started for it, an engine or a lab, is stopped after it."""
+    run_name = f"{os.getpid()}-{int(time.time())}"
+    os.environ[lab_docker.RUN] = run_name
+    lab_failed: LabError | None = None
     with prepared(phases, "requirements-dev.txt", [("bookworm", True), ("trixie", True)]) as started:
-        phases.report()
         try:
+            if any(argument.rstrip("/") == "tests" or argument.startswith("tests/lab") for argument in arguments):
+                try:
+                    provision(phases, "inventories/lab")
+                except LabError as error:
+                    # The other tests have something to say as well.
+                    lab_failed = error
+            phases.report()
             call([BIN / "pytest", *arguments])
+            if lab_failed:
+                raise lab_failed
         finally:
             # Tests remove their hosts themselves; a run that was ended from outside could not.
-            lab_docker.down(lab_docker.names("weblab-test-"))
+            lab_docker.down_run(run_name)
             if started:
                 lab_docker.stop_engine(STATE)
 

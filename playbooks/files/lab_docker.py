@@ -27,6 +27,8 @@ import time
 import typing as t
 
 LABEL = "weblab.stacks"
+#: Environment variable that names a run of the tests; what it left behind can be told from other runs' hosts.
+RUN = "WEBLAB_TEST_RUN"
 RELEASES = ("bookworm", "trixie")
 
 #: What a managed host has before Ansible comes: an init, a Python, the tools to look at it.
@@ -353,7 +355,8 @@ def up(state: pathlib.Path, name: str, release: str, publish: t.Sequence[str], *
         say(f"{name} was made from another description: making it anew")
         must(["docker", "rm", "-f", "-v", name])
     argv = ["docker", "run", "-d", "--name", name, "--hostname", name.replace("_", "-"), "--label", f"{LABEL}=host"]
-    argv += ["--label", f"{LABEL}.spec={wanted}", *RUN_OPTIONS, *ports, image]
+    argv += ["--label", f"{LABEL}.spec={wanted}", "--label", f"{LABEL}.run={os.environ.get(RUN, '')}"]
+    argv += [*RUN_OPTIONS, *ports, image]
     done = run(argv)
     if done.returncode:
         run(["docker", "rm", "-f", "-v", name])
@@ -423,10 +426,11 @@ def down(names: t.Sequence[str]) -> bool:
     return changed
 
 
-def names(prefix: str) -> list[str]:
-    """The lab's hosts whose names start like this."""
-    listed = must(["docker", "ps", "-a", "--format", "{{.Names}}", "--filter", f"label={LABEL}=host"]).split()
-    return [name for name in listed if name.startswith(prefix)]
+def down_run(run_name: str) -> None:
+    """Remove the hosts that a run of the tests has left behind."""
+    left = must(["docker", "ps", "-aq", "--filter", f"label={LABEL}.run={run_name}"]).split()
+    if left:
+        must(["docker", "rm", "-f", "-v", *left])
 
 
 def purge() -> bool:

@@ -21,7 +21,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 STATE = ROOT / ".lab"
-PROGRAM = ROOT / "playbooks" / "files" / "lab_docker.py"
 NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user or to make namespaces")
@@ -96,9 +95,11 @@ def test_named_engine_that_does_not_answer_is_not_replaced_by_another(checkout: 
 
 @needs_root
 @pytest.mark.skipif(not shutil.which("dockerd"), reason="the engine runs elsewhere: there is no dockerd to start")
-def test_engine_is_started_and_stopped_again(tmp_path: pathlib.Path) -> None:
+def test_engine_is_started_and_make_down_leaves_nothing(checkout: pathlib.Path) -> None:
+    before = content(checkout)
+    python = f"{pathlib.Path(sys.executable).resolve()} -B"
+    program = f"{python} playbooks/files/lab_docker.py"
     # A machine of its own as far as an engine can see: no /run, no network, no images, no other processes.
-    program = f"{sys.executable} {PROGRAM} --state {tmp_path}"
     script = f"""
         set -e
         mount -t tmpfs none /run
@@ -108,23 +109,27 @@ def test_engine_is_started_and_stopped_again(tmp_path: pathlib.Path) -> None:
         {program} engine
         docker version --format 'answers {{{{.Server.Version}}}}'
         {program} engine
-        {program} engine-stop
+        tar -cf - Makefile | docker import -c 'LABEL weblab.stacks=image' - weblab-base:test
+        docker create --label weblab.stacks=host --name weblab-lab weblab-base:test /init
+        test -s .lab/dockerd.pid
+        make PYTHON='{python}' down
         ! docker version >/dev/null 2>&1
-        pgrep -x dockerd || echo none left
+        cd /var/lib/docker
+        find containers image/*/imagedb/content/sha256 -mindepth 1 | grep . || echo none left
+        pgrep -x dockerd || echo not running
     """
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER_", "MAKE"))}
     done = subprocess.run(
         ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", script],
-        env=clean, text=True, capture_output=True, check=False,
+        cwd=checkout, env=clean, text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    started, answers, again, stopped, left = done.stdout.splitlines()
+    started, answers, again, _image, _container, *rest = done.stdout.splitlines()
     assert json.loads(started) == {"changed": True}
     assert answers.startswith("answers ")
     assert json.loads(again) == {"changed": False}
-    assert json.loads(stopped) == {"changed": True}
-    assert left == "none left"
-    assert not (tmp_path / "dockerd.pid").exists()
+    assert [line for line in rest if line] == ["none left", "not running"]
+    assert content(checkout) == before
 
 
 def test_stop_leaves_an_engine_alone_that_it_did_not_start(tmp_path: pathlib.Path) -> None:

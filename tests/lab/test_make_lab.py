@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`make lab` on a lab that runs: it takes seconds, changes nothing, and shows what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import time
+import urllib.request
+
+import lab_docker
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+CONTAINER = "weblab-lab"
+
+
+@pytest.fixture(scope="module")
+def again() -> tuple[str, float]:
+    """What another `make lab` prints, and how long it takes."""
+    found = lab_docker.run(["docker", "inspect", "--format", "{{.State.Running}}", CONTAINER])
+    if found.stdout.strip() != "true":
+        pytest.skip("no lab runs here; run `make lab`")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    started = time.monotonic()
+    done = subprocess.run(
+        ["make", "lab"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout, time.monotonic() - started
+
+
+def test_second_run_changes_nothing(again: tuple[str, float]) -> None:
+    recaps = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", again[0], flags=re.MULTILINE)
+    assert len(recaps) == 3, again[0]
+    assert [recap for recap in recaps if recap[1] != "0"] == [], again[0]
+
+
+def test_second_run_takes_seconds(again: tuple[str, float]) -> None:
+    assert again[1] < 60, again[0]
+
+
+def test_phases_and_their_times_are_shown(again: tuple[str, float]) -> None:
+    for phase in ("Docker engine", "Image of bookworm", "Virtual environment", "Lab hosts", "Stacks", "Verification"):
+        assert re.search(rf"^==> {phase}.*: \d+\.\d s$", again[0], flags=re.MULTILINE), again[0]
+
+
+def test_table_and_json_show_every_stack(again: tuple[str, float]) -> None:
+    stacks = json.loads((ROOT / ".lab" / "lab.json").read_text(encoding="utf-8"))
+    assert stacks
+    table = again[0].rpartition("What it took")[2]
+    for stack in stacks:
+        assert {"stack", "url", "host", "endpoints", "state"} <= set(stack)
+        assert stack["state"] == "ok", stack
+        assert stack["stack"] in table
+        assert stack["url"] in table
+        for endpoint in stack["endpoints"]:
+            assert endpoint["address"] in table
+        # The oracle: somebody who did not write the table opens the link.
+        with urllib.request.urlopen(stack["url"], timeout=20) as answer:
+            assert answer.status == 200
