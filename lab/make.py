@@ -196,6 +196,11 @@ def test(phases: Phases, arguments: t.Sequence[str]) -> None:
                 lab_docker.stop_engine(STATE)
 
 
+def bench(phases: Phases) -> None:
+    with prepared(phases, "requirements.txt", [("bookworm", True)]):
+        call([BIN / "python", "lab/bench.py"], PYTHONPATH=str(ROOT / "playbooks" / "files"))
+
+
 def venv(phases: Phases) -> None:
     environment = Environment("requirements-dev.txt")
     environment.check()
@@ -217,6 +222,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("lab").add_argument("--inventory", default="inventories/lab")
     commands.add_parser("test").add_argument("arguments", nargs="*")
+    commands.add_parser("bench")
     commands.add_parser("venv")
     commands.add_parser("down")
     args = parser.parse_args()
@@ -228,6 +234,8 @@ def main() -> int:
             lab(phases, args.inventory)
         elif args.command == "test":
             test(phases, args.arguments)
+        elif args.command == "bench":
+            bench(phases)
         elif args.command == "venv":
             venv(phases)
         elif args.command == "down":
