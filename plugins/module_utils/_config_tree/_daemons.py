@@ -25,13 +25,12 @@ Facts = t.Dict[str, t.Any]
 
 
 class Command(t.NamedTuple):
-    """A validation command, with the environment, input, private directory and network that it needs."""
+    """A validation command, with the environment, the input and the private directory that it needs."""
 
     argv: t.Sequence[str]
     env: t.Mapping[str, str] = {}
     stdin: str = ""
     private: str = ""
-    network: bool = False
 
     def __str__(self) -> str:
         return " ".join([*(f"{key}={value}" for key, value in self.env.items()), *self.argv])
@@ -103,8 +102,12 @@ class Daemon:
         """Does the daemon itself watch the modification time of this file?"""
         return False
 
+    def left_behind(self, unit: str, old: Facts, new: Facts) -> set[str]:
+        """The sockets of ``old`` that the daemon may leave although it does not use them any more."""
+        return set()
+
     def summary(self, output: str) -> str:
-        """The part of a test's output that is worth reading."""
+        """The part of what it said that is worth reading."""
         return output
 
     def warnings(self, output: str) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import tempfile
 import typing as t
 
@@ -26,13 +25,6 @@ shift 4
 exec "$@"
 """
 
-# A new network namespace has a loopback interface that is down. 0x8914 is SIOCSIFFLAGS, 1 is IFF_UP.
-_LOOPBACK = (
-    "import fcntl, os, socket, struct, sys;"
-    "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh14x', b'lo', 1));"
-    "os.execvp(sys.argv[1], sys.argv[1:])"
-)
-
 
 def available() -> bool:
     """Does the kernel allow a private mount namespace here?"""
@@ -47,9 +39,7 @@ def run(staged: str, root: str, command: Command, timeout: float) -> _service.Co
             stand_in = os.path.join(directory, "private")
             copy_directories(command.private, stand_in)
         argv = ["sh", "-c", _PREPARE, "sh", staged, root, command.private, stand_in, *command.argv]
-        if command.network:
-            argv = [sys.executable, "-c", _LOOPBACK, *argv]
-        return _service.run(_unshare(argv, command.network), timeout, command.env, command.stdin)
+        return _service.run(_unshare(argv), timeout, command.env, command.stdin)
 
 
 def copy_directories(source: str, target: str) -> None:
@@ -63,5 +53,5 @@ def copy_directories(source: str, target: str) -> None:
         os.chmod(copy, stat.S_IMODE(info.st_mode))
 
 
-def _unshare(argv: t.Sequence[str], network: bool = False) -> list[str]:
-    return ["unshare", "--mount", "--propagation", "private", *(["--net"] if network else []), "--", *argv]
+def _unshare(argv: t.Sequence[str]) -> list[str]:
+    return ["unshare", "--mount", "--propagation", "private", "--", *argv]

@@ -171,7 +171,7 @@ class Words:
 
     def all(self) -> str:
         since = f"--since=@{self._since - 0.5:.3f}"
-        done = run(["journalctl", "--unit", self.unit, since, "--output=cat", "--no-pager", "--lines=20"])
+        done = run(["journalctl", "--unit", self.unit, since, "--output=cat", "--no-pager", "--lines=500"])
         journal = done.output if done.code == 0 and not done.output.startswith("-- No entries") else ""
         return "\n".join(part for part in (journal, self.log()) if part)
 

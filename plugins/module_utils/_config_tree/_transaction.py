@@ -134,7 +134,7 @@ class Transaction:
     def _unchanged(self, plan: Plan) -> None:
         """The files are right. Is the running daemon, too?"""
         if plan.ledger_changed and not self._request.check:
-            _tree.write(os.path.join(self._root, LEDGER), _ledger_node(plan.ledger))
+            _tree.apply(self._root, [_ledger_change(self._live, plan.ledger)])
         if self._request.check and not self._daemon.installed():
             return
         units = self._units(plan)
@@ -214,7 +214,7 @@ class Transaction:
             # Whatever it was, a half-made change is worse: the old tree comes back.
             expected = isinstance(error, (TransactionError, _service.ServiceError, _tree.TreeError, OSError))
             problem = str(error) if expected else f"{type(error).__name__}: {error}"
-            self._roll_back(undo, units, plan, decisions, problem)
+            self._roll_back(undo, units, decisions, problem)
         finally:
             _tree.remove(staged)
         _marker.write(self._root, units.loaded())
@@ -246,7 +246,7 @@ class Transaction:
             undo.add(lambda: os.rename(staged, self._root))
         elif _tree.exchange(staged, self._root):
             self.result.swap = "exchange"
-            undo.add(lambda: _tree.exchange(staged, self._root))
+            undo.add(lambda: self._exchange_back(plan, staged))
         else:
             self.result.swap = "stepwise"
             undo.files(self._root, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
@@ -254,6 +254,12 @@ class Transaction:
         if not in_namespace and not self._daemon.needs_namespace:
             # The weaker way: the tree is live already, but no daemon has been told to read it.
             self._validate(plan, None)
+
+    def _exchange_back(self, plan: Plan, staged: str) -> None:
+        _tree.exchange(staged, self._root)
+        for change in plan.tree_changes:
+            if change.verb == "changed" and self._daemon.watches(change.path):
+                _tree.touch(os.path.join(self._root, change.path))
 
     def _stage(self, plan: Plan, staged: str) -> None:
         _tree.stage(self._root, staged)
@@ -293,15 +299,10 @@ class Transaction:
         if bad:
             raise TransactionError(f"With the new configuration these endpoints do not answer:\n{describe(bad)}")
 
-    def _roll_back(
-        self, undo: _Undo, units: Units, plan: Plan, decisions: t.Mapping[str, Decision], problem: str
-    ) -> t.NoReturn:
+    def _roll_back(self, undo: _Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str) -> t.NoReturn:
         touched = undo.any
         try:
             undo.run()
-            for change in plan.tree_changes:
-                if change.verb == "changed" and self._daemon.watches(change.path):
-                    _tree.touch(os.path.join(self._root, change.path))
             units.put_back(decisions)
         except (_service.ServiceError, _tree.TreeError, OSError) as error:
             raise TransactionError(
@@ -404,12 +405,9 @@ def _lock(root: str, timeout: float) -> t.Iterator[None]:
         yield
 
 
-def _ledger_node(ledger: Ledger) -> Node:
-    return Node("file", ledger.dump(), "", 0o600, "root", "root")
-
-
 def _ledger_change(live: Tree, ledger: Ledger) -> Change:
-    return Change(LEDGER, live.node(LEDGER), _ledger_node(ledger))
+    node = Node("file", ledger.dump(), "", 0o600, "root", "root") if ledger.owners else None
+    return Change(LEDGER, live.node(LEDGER), node)
 
 
 def _prepared(plan: Plan) -> bool:

@@ -20,6 +20,8 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._servic
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
 
 _POLL = 0.05
+#: So many lines of a daemon's own words go into an error message.
+_WORDS = 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Units:
             decided[name] = decide(unit, serves=serves[name], why=why, restart=restart)
             if decided[name].needed:
                 self.before[name] = self._look(unit)
+                facts = self._daemon.facts(name, self._tree)
+                self._facts.setdefault(name, (old_facts.get(name, facts), facts))
         return dict(sorted(decided.items(), key=lambda item: (item[1].action != "stopped", item[0])))
 
     def act(self, decisions: t.Mapping[str, Decision]) -> None:
@@ -138,6 +142,8 @@ class Units:
         for name, decision in decisions.items():
             if decision.action in ("started", "reloaded", "restarted"):
                 self._prove(name, decision.action)
+            for path in self._daemon.left_behind(name, *self._facts.get(name, ({}, {}))):
+                _tree.remove_empty(path)
 
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
         """The old tree is back: bring every unit that was touched back to what it was."""
@@ -152,7 +158,7 @@ class Units:
                 now = _service.show([name])[name]
                 self.before[name] = self._look(now)
                 action = "reloaded" if now.up and decision.action == "reloaded" else "restarted"
-                self._facts[name] = self._facts.get(name, ({}, {}))[::-1]
+                self._facts[name] = self._facts[name][::-1]
                 self._do(name, Decision(action))
                 self._prove(name, action)
             if before.unit.enabled == "disabled":
@@ -249,5 +255,7 @@ class Units:
         return Before(unit, self._daemon.observe(unit.name, unit.pid, self._tree), _service.Words(unit.name, unit.pid))
 
     def _failed(self, name: str, what: str) -> ServiceError:
-        words = self.before[name].words.all() if name in self.before else ""
-        return ServiceError(f"{name}: {what}" + (f"\n{name} said:\n{words}" if words else ""))
+        words = self._daemon.summary(self.before[name].words.all() if name in self.before else "")
+        # Each line once: daemons repeat themselves while they try again.
+        lines = list(dict.fromkeys(words.splitlines()))[-_WORDS:]
+        return ServiceError("\n".join([f"{name}: {what}", *([f"{name} said:", *lines] if lines else [])]))

@@ -7,7 +7,8 @@
 """uWSGI: instances with a unit each, and the vassals of one Emperor.
 
 uWSGI has no configuration test. A dry run takes its place: uWSGI starts as the account that the application
-runs as, opens its sockets in a private copy of /run/uwsgi, loads the application, and ends before it serves.
+runs as, loads the application, and ends before it opens a socket. It sees a private copy of /run/uwsgi, because
+`vacuum` removes the sockets of the running application when the dry run ends.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ _DRY_RUN = "[uwsgi]\nlazy-apps = false\nlazy = false\nstrict = true\nneed-app = 
 #: A reload executes uWSGI anew under the same pid and account, and with the sockets that are open.
 _FIXED = re.compile(r"(.*socket|http|https|listen|uid|gid|stats|master-fifo)$")
 _STATS_LIMIT = 1 << 20
+#: What uWSGI says each time that it starts.
+_CHATTER = re.compile(
+    r"your |mapped |\*\*\* (?!no )|compiled with|os: |nodename: |machine: |clock source|pcre |detected |lock engine"
+    r"|thunder |Python (version|main)|current working|chdir\(|set[ug]id\(|\[uWSGI\] getting|unlink\(\): No such|VACUUM|spawned "
+)
 
 
 class Uwsgi(Daemon):
@@ -104,9 +110,14 @@ class Uwsgi(Daemon):
                 return f"{path}: {missing}"
         return ""
 
+    def left_behind(self, unit: str, old: Facts, new: Facts) -> set[str]:
+        # After a reload `vacuum` does not know its sockets any more: they were inherited.
+        if unit == EMPEROR:
+            return _sockets(old.get("vassals", {}).values()) - _sockets(new.get("vassals", {}).values())
+        return _sockets([old]) - _sockets([new])
+
     def summary(self, output: str) -> str:
-        lines = output.splitlines()
-        return "\n".join([line for line in lines if " ready in " in line] or lines[-15:])
+        return "\n".join(line for line in output.splitlines() if not _CHATTER.match(line))
 
     def watches(self, path: str) -> bool:
         return path.startswith("vassals/")
@@ -130,8 +141,7 @@ class Uwsgi(Daemon):
                 )
             group = unit.group or str(pwd.getpwnam(unit.user).pw_gid)
             argv = ["setpriv", f"--reuid={unit.user}", f"--regid={group}", "--init-groups", *argv]
-        tcp = any(re.search(r":\d+$", value) for key, values in keys.items() if _FIXED.match(key) for value in values)
-        return Command(argv, stdin=_DRY_RUN, private=RUNTIME, network=tcp)
+        return Command(argv, stdin=_DRY_RUN, private=RUNTIME)
 
 
 def _unit(path: str) -> str:
@@ -154,6 +164,11 @@ def _keys(tree: Tree, path: str) -> dict[str, list[str]]:
 
 def _fixed(tree: Tree, path: str) -> Facts:
     return {key: values for key, values in _keys(tree, path).items() if _FIXED.match(key)}
+
+
+def _sockets(applications: t.Iterable[Facts]) -> set[str]:
+    values = (value for facts in applications for values in facts.values() for value in values)
+    return {value for value in values if value.startswith(RUNTIME + "/")}
 
 
 def _differing(old: Facts, new: Facts) -> list[str]:

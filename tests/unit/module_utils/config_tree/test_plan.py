@@ -212,7 +212,9 @@ def test_refused_on_this_host(
 
 
 def test_ledger_survives_writing_and_holds_no_content() -> None:
-    made = make_plan(declare({"one": [{**A, "content": "password", "secret": True}]}, ROOT), ["one"], Ledger(), {}.get)
+    made = make_plan(
+        declare({"one": [{**A, "content": "password", "secret": True}]}, ROOT), ["one"], Ledger(), lambda path: None
+    )
     text = made.ledger.dump().decode()
     assert Ledger.parse(text, "x") == made.ledger
     assert json.loads(text)["owners"] == {"one": ["a.conf"]}
