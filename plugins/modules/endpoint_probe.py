@@ -12,7 +12,8 @@ version_added: 1.0.0
 description:
   - Takes a list of endpoints, sends each a request in its own protocol, all at once, and returns one record of evidence
     per endpoint, in the same shape on success and failure.
-  - Waits, under one deadline for all, until every endpoint is ready.
+  - Waits, under one deadline for all, until every endpoint is ready. An endpoint whose peer is found to speak another
+    protocol is not waited for.
   - Names the cause of a failure, the phase in which it happened, and what to do about it. An endpoint that is busy is
     told from one that is down.
 author:

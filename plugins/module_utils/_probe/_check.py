@@ -41,7 +41,14 @@ class Check:
     validate_certs: bool = True
     ca_path: str | None = None
 
+    @property
+    def server_name(self) -> str:
+        """The host without a port, as TLS wants it."""
+        name, colon, port = self.host.rpartition(":")
+        return (name if colon and port.isdigit() else self.host).strip("[]")
 
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-][A-Za-z0-9._-]*)(:[0-9]+)?")
 _KEYS = {field.name for field in dataclasses.fields(Check)}
 _EXPECT_KEYS = {field.name for field in dataclasses.fields(Expectation)}
 
@@ -72,6 +79,8 @@ def parse_check(spec: t.Any, where: str = "endpoints") -> Check:
         validate_certs=_flag(given, "validate_certs", True, where),
         ca_path=_text(given, "ca_path", where),
     )
+    if not _HOST.fullmatch(check.host):
+        raise EndpointError(f"{where}.host", f"{check.host!r} is not a host name with or without a port")
     try:
         CONVERSATIONS[endpoint.protocol](check).opening()
     except ValueError as error:

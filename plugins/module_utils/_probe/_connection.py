@@ -51,7 +51,7 @@ def tls_for(check: Check) -> Tls | None:
         return None
     from ._tls import Tls  # imports ssl, which only an endpoint with TLS needs
 
-    return Tls(check.host.partition(":")[0], validate=check.validate_certs, ca_path=check.ca_path)
+    return Tls(check.server_name, validate=check.validate_certs, ca_path=check.ca_path)
 
 
 class Connection:

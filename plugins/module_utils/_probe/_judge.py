@@ -101,7 +101,7 @@ def _broken(check: Check, outcome: Outcome, facts: Facts) -> Verdict:
 def _late(check: Check, outcome: Outcome, facts: Facts) -> Verdict:
     queue = facts.queue
     if queue and queue["length"] and outcome.received == 0:
-        message = f"{check.endpoint.address} accepts nothing: {queue['length']} of at most {queue['limit']} wait"
+        message = f"{check.endpoint.address} accepts nothing: its queue of {queue['limit']} has {queue['length']}"
         if outcome.phase == "connect":
             return Verdict("connect", "backlog_full", message, _busy_hint(check))
         return Verdict(outcome.phase, "busy", message, _busy_hint(check))

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import resource
 import typing as t
 
 from ._connection import Connection, Outcome, tls_for
@@ -23,7 +24,7 @@ if t.TYPE_CHECKING:
     from ._check import Check
     from ._names import Address
 
-_MAX_SOCKETS = 512
+_MOST_SOCKETS, _OTHER_FILES = 8192, 64
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 #: An attempt with less time than this is not worth it.
 _LEAST = 0.05
@@ -40,7 +41,7 @@ class Run:
     """What the targets of one run share."""
 
     def __init__(self, timeout: float, wait: bool) -> None:
-        self.loop = Loop(_MAX_SOCKETS)
+        self.loop = Loop(_room())
         self.names = Names()
         self.deadline = self.loop.now() + timeout
         self.wait = wait
@@ -54,6 +55,16 @@ class Run:
             self._queues = Queues()
             self._queues_until = self.loop.now() + _SNAPSHOT
         return self._queues
+
+
+def _room() -> int:
+    """How many sockets may be open at once. The usual soft limit of 1024 files is no limit of this kind of work."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != soft:
+        wanted = _MOST_SOCKETS if hard == resource.RLIM_INFINITY else min(hard, _MOST_SOCKETS)
+        soft = max(soft, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(16, min(soft, _MOST_SOCKETS) - _OTHER_FILES)
 
 
 class Target:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import EndpointError
 from ansible_collections.weblab.stacks.plugins.module_utils._probe import Record, describe, probe_all
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import parse_check
 from ansible_collections.weblab.stacks.plugins.module_utils.wire import _fastcgi
 
 if t.TYPE_CHECKING:
@@ -463,6 +465,8 @@ def test_a_description_says_what_where_and_what_to_do(serve: Serve) -> None:
         ({"endpoint": "http://a:1", "expect": {"status": ["200"]}}, "expect.status"),
         ({"endpoint": "http://a:1", "expect": {"regex": "("}}, "not a regular expression"),
         ({"endpoint": "http://a:1", "path": "/a b"}, "not a request target"),
+        ({"endpoint": "http://a:1", "host": "a b"}, "not a host name"),
+        ({"endpoint": "https://a:1", "host": ".a"}, "not a host name"),
         ({"endpoint": "http://a:1", "validate_certs": "no"}, "neither true nor false"),
         ({"endpoint": "uwsgi://a:1", "params": {"A": "x" * 70000}}, "16 bits"),
         ({"endpoint": "https://a:1", "ca_path": "/no/such/file"}, "no file of certificates"),
@@ -474,6 +478,25 @@ def test_a_description_says_what_where_and_what_to_do(serve: Serve) -> None:
 def test_a_wrong_spec_is_refused_before_anything_is_probed(spec: t.Any, words: str) -> None:
     with pytest.raises(EndpointError, match=words):
         probe_all([spec], 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("a.example", "a.example"), ("a.example:8443", "a.example"), ("[::1]:443", "::1"), ("[::1]", "::1")],
+)
+def test_the_name_for_tls_is_the_host_without_its_port(host: str, name: str) -> None:
+    assert parse_check({"endpoint": "https://127.0.0.1:1", "host": host}).server_name == name
+
+
+def test_more_endpoints_than_the_soft_limit_of_files(serve: Serve, tmp_path: Path) -> None:
+    url = serve(say(OK), tmp_path / "a.sock")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+    try:
+        records = probe_all([f"http{url}"] * 150, 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert {record.cause for record in records} == {None}
 
 
 def test_a_timeout_is_above_zero() -> None:
