@@ -61,3 +61,20 @@ def test_russian_is_russian(catalogue: Path) -> None:
         if key.rpartition(".")[2] not in same
     ]
     assert not untranslated
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_shop_uses_every_text_and_no_other(language: str) -> None:
+    shop = ROLES / "demo_shop" / "files"
+    texts = json.loads((shop / "lang" / f"{language}.json").read_text("utf-8"))["texts"]
+    used = {
+        key
+        for template in (shop / "shop" / "templates").glob("*.html")
+        for key in re.findall(r"\bt\.(\w+)", template.read_text("utf-8"))
+    }
+    used |= {
+        key
+        for module in (shop / "shop").glob("*/views.py")
+        for key in re.findall(r'TEXTS\["(\w+)"\]', module.read_text("utf-8"))
+    }
+    assert set(texts) == used

@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The index page as text: what is drawn, and that nothing from the data becomes markup."""
+
+from __future__ import annotations
+
+import copy
+import re
+import typing as t
+import xml.etree.ElementTree as ElementTree
+
+import index_page
+import pytest
+
+SVG = re.compile(r'<svg viewBox="0 0 440.*?</svg>', re.DOTALL)
+
+
+def _drawings(page: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(found) for found in SVG.findall(page)]
+
+
+def _words(drawing: ElementTree.Element) -> list[str]:
+    return [text.text.strip() for text in drawing.iter("text") if text.text and text.text.strip()]
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_every_site_has_a_drawing_of_its_stack(language: str) -> None:
+    prefork, event, monolith, services = map(_words, _drawings(index_page.render(language)))
+    assert "Apache" in prefork
+    assert "MPM prefork" in prefork
+    assert prefork.count("PHP") > 1
+    assert {"Apache", "MPM event", "fastcgi · unix", "PHP-FPM"} <= set(event)
+    assert {"nginx", "uwsgi · tcp", "uWSGI"} <= set(monolith)
+    assert services.count("uwsgi · unix") == 3
+    assert {"web", "catalog", "reviews", "http · unix"} <= set(services)
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_all_boxes_and_processes_lie_inside_the_picture(language: str) -> None:
+    for drawing in _drawings(index_page.render(language)):
+        _x, _y, width, height = map(float, drawing.get("viewBox", "").split())
+        for box in drawing.iter("rect"):
+            if box.get("x") is None:
+                continue
+            assert 0 <= float(box.get("x", 0)) <= float(box.get("x", 0)) + float(box.get("width", 0)) <= width
+            assert 0 <= float(box.get("y", 0)) <= float(box.get("y", 0)) + float(box.get("height", 0)) <= height
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    page = index_page.render("en")
+    assert re.findall(r'(?:src|href)="(?!http://localhost:808\d/)([^"]+)"', page) == [
+        "icon.svg",
+        "index.css",
+        "index.js",
+    ]
+    assert "<style" not in page
+    assert " style=" not in page
+    assert not re.search(r"<[^>]* on\w+=", page)
+    for name in ("index.css", "index.js", "icon.svg"):
+        text = (index_page.ROLE / "files/page" / name).read_text("utf-8")
+        assert not re.search(r"(https?:)?//(?!www\.(gnu|w3)\.org/)[a-z]", re.sub(r"(?m)^//.*$", "", text)), name
+
+
+@pytest.mark.parametrize("field", ["site", "title"])
+def test_data_is_escaped(field: str) -> None:
+    sites: list[dict[str, t.Any]] = copy.deepcopy(index_page.SITES)
+    evil = '"><script>alert(1)</script>'
+    for site in sites:
+        site[field] = evil
+        for page in site["whoami"]:
+            page["name"] = evil
+        site["whoami"][0]["calls"] = []
+        site["endpoints"][-1]["endpoint"]["protocol"] = evil
+    page = index_page.render("en", sites)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_no_text_of_the_catalogue_is_without_use(language: str) -> None:
+    template = (index_page.ROLE / "templates/index.html.j2").read_text("utf-8")
+    direct = set(re.findall(r"texts\.(\w+)", template))
+    indirect = {f"role_{role}" for role in ("front", "backend", "internal")} | {
+        "supervisor_emperor",
+        "supervisor_systemd",
+    }
+    facts = {"pid", "ppid", "user", "sapi", "gateway", "socket", "stacks"}
+    assert set(index_page.texts(language)) == direct | indirect | facts
