@@ -193,8 +193,9 @@ def wait_for_engine(log: str, daemon: subprocess.Popen[bytes] | None) -> None:
         if time.monotonic() > deadline or (daemon and daemon.poll() is not None):
             words = complaint
             with contextlib.suppress(OSError):
-                words = "".join(pathlib.Path(log).read_text(encoding="utf-8").splitlines(keepends=True)[-8:])
-            raise LabError(f"The Docker engine does not come up: {words}", f"see {log}")
+                lines = pathlib.Path(log).read_text(encoding="utf-8").splitlines()
+                words = "\n".join([line for line in lines if "level=info" not in line][-8:]) or complaint
+            raise LabError(f"The Docker engine does not come up:\n{words}", f"see {log}")
         time.sleep(0.3)
 
 
@@ -294,7 +295,7 @@ def pull(image: str) -> str | None:
         if done.returncode == 0:
             return image
         asked = done
-    say(f"No registry answers ({asked.stderr.strip().splitlines()[-1:] or 'no message'}); using mmdebstrap")
+    say(f"No registry gives it, using mmdebstrap instead: {asked.stderr.strip()}")
     return None
 
 
