@@ -70,7 +70,7 @@ def checked(option: t.Mapping[str, t.Any], value: t.Any, where: str) -> t.Any:
     """
     kind = option.get("type", "str")
     if kind in ("str", "path") and isinstance(value, (dict, list)):
-        raise DataError(where, f"a text is needed here, not a {type(value).__name__}")
+        raise DataError(where, f"a text is needed here, not a {'list' if isinstance(value, list) else 'mapping'}")
     try:
         value = _CONVERT[kind](value)
     except (TypeError, ValueError):

@@ -41,11 +41,13 @@ def conflicts(wanted: t.Sequence[t.Mapping[str, t.Any]], mains: t.Collection[int
         held += [(item, endpoint, listener) for listener in listeners if collides(endpoint, listener)]
     if not held:
         return []
-    holders = _holders({listener.inode for _item, _wanted, listener in held})
+    holders, closed = _holders({listener.inode for _item, _wanted, listener in held})
+    # A container without CAP_SYS_PTRACE hides the descriptors of other users' processes, the daemon's own among them.
+    ours_may_hold = any(_descends(pid, mains) for pid in closed)
     lines = []
     for item, endpoint, listener in held:
         pid = holders.get(listener.inode, 0)
-        if not _descends(pid, mains):
+        if not _descends(pid, mains) and (pid or not ours_may_hold):
             what = f" ({item['what']})" if item.get("what") else ""
             place = f"the socket {endpoint.unix}" if endpoint.is_unix else f"port {endpoint.port}"
             line = f"{place}{what} is already taken by {_describe(pid)}; stop that, or choose another one"
@@ -122,19 +124,22 @@ def _read(name: str) -> str:
         return ""
 
 
-def _holders(inodes: t.Collection[int]) -> dict[int, int]:
-    """Inode of a socket -> the process that opened it first."""
+def _holders(inodes: t.Collection[int]) -> tuple[dict[int, int], list[int]]:
+    """Inode of a socket -> the process that opened it first; and the processes that do not show their descriptors."""
     links = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[int, int] = {}
+    closed = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
                 inode = links.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
                 if inode is not None:
                     found.setdefault(inode, pid)
+        except PermissionError:
+            closed.append(pid)
         except OSError:
             continue
-    return found
+    return found, closed
 
 
 def _descends(pid: int, mains: t.Collection[int]) -> bool:

@@ -94,7 +94,7 @@ def host_plan(
     for index, site in enumerate(sites):
         here = f"{where}[{index}]"
         if not isinstance(site, dict):
-            raise DataError(here, f"a site is a mapping (name, stack, port, ...), not {type(site).__name__}")
+            raise DataError(here, f"a site is a mapping (name, stack, port, ...), not {site!r}")
         stack = site.get("stack")
         if stack not in known:
             raise DataError(f"{here}.stack", f"{stack!r} is not one of {', '.join(known)}")
