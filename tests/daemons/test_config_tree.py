@@ -358,6 +358,18 @@ def test_php_fpm_reload_restart_and_no_pool(stand: Stand) -> None:
     assert (stand.pid(unit), len(stand.children(pid))) == (pid, 3)
     assert not stand.apply(**options(children=3))["changed"]
 
+    more = options(children=3)
+    more["owners"]["more"] = [
+        {
+            "path": "pool.d/more.conf",
+            "content": "[more]\nuser = www-data\nlisten = /run/php/more.sock\npm = static\npm.max_children = 1\n",
+        }
+    ]
+    assert stand.apply(**more)["actions"] == {unit: "reloaded"}
+    assert stand.ask("ls /run/php/more.sock")
+    assert stand.apply(**{**more, "owners": {"more": []}})["actions"] == {unit: "reloaded"}
+    assert stand.ask("ls /run/php/more.sock 2>/dev/null || true") == ""
+
     result = stand.apply(**options("0600", 3))
     assert "listen.mode of /run/php/blog.sock" in result["reasons"][unit]
     assert stand.ask("stat --format '%F %a' /run/php/blog.sock") == "socket 600"
@@ -504,6 +516,24 @@ def test_uwsgi_dry_run_stops_what_would_not_start(applications: Stand, name: str
     assert not result["rolled_back"]
     assert applications.ask(FIND.format("/etc")) == before
     assert workers(applications, name) == running
+
+
+@pytest.mark.parametrize(
+    ("damage", "action"),
+    [
+        ("touch /etc/systemd/system/uwsgi@.service", "restarted"),
+        ("touch /etc/uwsgi/instances/shop.ini", "reloaded"),
+        ("systemctl stop uwsgi@shop; rm -r /run/uwsgi/shop", "started"),
+    ],
+)
+def test_uwsgi_heals(applications: Stand, damage: str, action: str) -> None:
+    applications.host.shell(damage)
+    result = applications.apply(**uwsgi())
+    assert (result["healed"], result["actions"]) == (
+        True,
+        {"uwsgi-emperor.service": "none", "uwsgi@shop.service": action},
+    )
+    assert not applications.apply(**uwsgi())["changed"]
 
 
 def test_uwsgi_that_cannot_open_its_socket_is_rolled_back(applications: Stand) -> None:

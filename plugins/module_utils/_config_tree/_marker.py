@@ -16,9 +16,10 @@ DIRECTORY = "/run/weblab.stacks"
 
 
 class Loaded(t.NamedTuple):
-    """What one unit's main process has loaded."""
+    """What one unit's main process has loaded: digests of its files in the tree, and of its system files."""
 
     digest: str
+    system: str
     pid: int
     started: int
     facts: t.Dict[str, t.Any]

@@ -40,6 +40,7 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._units 
 
 _LOCKS = "/run/lock/weblab.stacks"
 _ATTEMPTS = 3
+_UNITS = "/etc/systemd/system/"
 
 
 class TransactionError(Exception):
@@ -147,6 +148,10 @@ class Transaction:
         if self._request.check:
             return
         try:
+            # A run that was killed may have written these files and not used them.
+            _create_accounts_and_directories(plan.ledger.paths)
+            if any(path.startswith(_UNITS) for path in plan.ledger.paths):
+                _service.systemctl("daemon-reload")
             units.act(decisions)
             self._probe(units)
         except (_service.ServiceError, TransactionError) as error:
@@ -201,6 +206,7 @@ class Transaction:
         try:
             # Units, accounts and directories first: the tree may belong to accounts that they create.
             undo.system([change for change in plan.system_changes if change.after is not None])
+            _create_accounts_and_directories(plan.ledger.paths)
             self._replace_tree(plan, staged, undo)
             decisions = units.decisions(*change)
             self._report(decisions)
@@ -355,29 +361,32 @@ class _Undo:
         _tree.apply(base, changes)
 
     def system(self, changes: t.Sequence[Change]) -> None:
-        """Apply changes outside of the tree, and tell systemd what they are for."""
+        """Apply changes outside of the tree; systemd reads its units anew, now and on the way back."""
         if changes:
-            self.add(lambda: _tell_systemd(changes, undone=True))
+            units = any(change.path.startswith(_UNITS) for change in changes)
+            if units:
+                self.add(lambda: _service.systemctl("daemon-reload"))
             self.files("/", changes)
-            _tell_systemd(changes)
+            if units:
+                _service.systemctl("daemon-reload")
 
     def run(self) -> None:
         while self._steps:
             self._steps.pop()()
 
 
-def _tell_systemd(changes: t.Sequence[Change], undone: bool = False) -> None:
+def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
+    """Run what sysusers.d and tmpfiles.d files are for; it changes nothing where that happened before."""
+    present = sorted(path for path in paths if os.path.exists(path))
     for directory, argv in (
         ("/etc/sysusers.d/", ["systemd-sysusers"]),
         ("/etc/tmpfiles.d/", ["systemd-tmpfiles", "--create"]),
     ):
-        files = [change.path for change in changes if change.path.startswith(directory) and change.after is not None]
-        if files and not undone:
-            done = _service.run([*argv, *files])
+        command = [*argv, *(path for path in present if path.startswith(directory))]
+        if len(command) > len(argv):
+            done = _service.run(command)
             if done.code != 0:
-                raise _service.ServiceError(f"`{' '.join([*argv, *files])}` failed: {done.output}")
-    if any(change.path.startswith("/etc/systemd/system/") for change in changes):
-        _service.systemctl("daemon-reload")
+                raise _service.ServiceError(f"`{' '.join(command)}` failed: {done.output}")
 
 
 @contextlib.contextmanager
@@ -413,7 +422,7 @@ def _ledger_change(live: Tree, ledger: Ledger) -> Change:
 def _prepared(plan: Plan) -> bool:
     """Are the units, accounts and directories there that a real run makes before it tests the tree?"""
     for change in plan.system_changes:
-        new_unit = change.path.startswith("/etc/systemd/system/") and change.verb == "added"
+        new_unit = change.path.startswith(_UNITS) and change.verb == "added"
         if new_unit or change.path.startswith(("/etc/sysusers.d/", "/etc/tmpfiles.d/")):
             return False
     nodes = [change.after for change in plan.changes if change.after is not None]

@@ -173,7 +173,11 @@ class Units:
             main = _service.process(unit.pid) if unit.pid else None
             if main is not None:
                 found[name] = Loaded(
-                    _tree.digest(self._files(name)), main.pid, main.started, self._daemon.facts(name, self._tree)
+                    _tree.digest(self._files(name)),
+                    _tree.digest(self._system_files(name)),
+                    main.pid,
+                    main.started,
+                    self._daemon.facts(name, self._tree),
                 )
         return found
 
@@ -190,30 +194,37 @@ class Units:
                 return f"{path} changed", f"{path} changed"
         if any(not path.startswith("/") and self._daemon.belongs(unit.name, path) for path in changed):
             why = "its configuration changed"
-        elif self._stale(unit, loaded):
-            why = "its configuration is newer than what it loaded"
-            old_facts = loaded.facts if loaded is not None else None
-            if old_facts is None:
-                return why, "its configuration is newer than the process, and nobody knows what it loaded"
         else:
-            return "", ""
+            why, old_facts = self._stale(unit, loaded)
+            if old_facts is None:
+                return why, why
         facts = self._daemon.facts(unit.name, self._tree)
-        old, new = self._facts[unit.name] = (facts if old_facts is None else old_facts, facts)
-        return why, self._daemon.restart_reason(unit.name, old, new)
+        old = facts if old_facts is None else old_facts
+        self._facts[unit.name] = (old, facts)
+        return why, self._daemon.restart_reason(unit.name, old, facts)
 
-    def _stale(self, unit: Unit, loaded: Loaded | None) -> bool:
+    def _stale(self, unit: Unit, loaded: Loaded | None) -> tuple[str, Facts | None]:
+        """Why the process does not run what its files say, and the facts that it loaded, if a reload may be enough."""
         main = _service.process(unit.pid) if unit.pid else None
         if main is None:
-            return False
-        files = self._files(unit.name)
-        if loaded is not None and (loaded.pid, loaded.started) == (main.pid, main.started):
-            return loaded.digest != _tree.digest(files)
-        return main.started_at < _tree.newest(files)
+            return "", None
+        files, system = self._files(unit.name), self._system_files(unit.name)
+        if loaded is None or (loaded.pid, loaded.started) != (main.pid, main.started):
+            if main.started_at >= _tree.newest({**files, **system}):
+                return "", None
+            return "its configuration is newer than the process, and nobody knows what that loaded", None
+        if loaded.system != _tree.digest(system):
+            return "its unit's files are newer than the process", None
+        if loaded.digest != _tree.digest(files):
+            return "its configuration is newer than what it loaded", loaded.facts
+        return "", None
 
     def _files(self, name: str) -> dict[str, tuple[int, ...]]:
         own = self._tree.fingerprint()
-        files = {path: stamp for path, stamp in own.items() if self._daemon.belongs(name, path)}
-        return {**files, **_tree.fingerprint_of(path for path in self._system if affects(name, path))}
+        return {path: stamp for path, stamp in own.items() if self._daemon.belongs(name, path)}
+
+    def _system_files(self, name: str) -> dict[str, tuple[int, ...]]:
+        return _tree.fingerprint_of(path for path in self._system if affects(name, path))
 
     # -- doing it -----------------------------------------------------------------------------
 

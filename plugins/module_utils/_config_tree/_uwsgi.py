@@ -36,8 +36,9 @@ _FIXED = re.compile(r"(.*socket|http|https|listen|uid|gid|stats|master-fifo)$")
 _STATS_LIMIT = 1 << 20
 #: What uWSGI says each time that it starts.
 _CHATTER = re.compile(
-    r"your |mapped |\*\*\* (?!no )|compiled with|os: |nodename: |machine: |clock source|pcre |detected |lock engine"
-    r"|thunder |Python (version|main)|current working|chdir\(|set[ug]id\(|\[uWSGI\] getting|unlink\(\): No such|VACUUM|spawned "
+    r"your |mapped |compiled with|os: |nodename: |machine: |clock source|pcre |detected |lock engine|thunder |spawned "
+    r"|\*\*\* (?!no )|Python (version|main)|current working|chdir\(|set[ug]id\(|\[uWSGI\] getting|VACUUM"
+    r"|unlink\(\): No such"
 )
 
 
