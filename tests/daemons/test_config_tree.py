@@ -538,10 +538,12 @@ def test_uwsgi_heals(applications: Stand, damage: str, action: str) -> None:
 
 def test_uwsgi_that_cannot_open_its_socket_is_rolled_back(applications: Stand) -> None:
     cat = workers(applications, "cat")
-    result = applications.apply(fails=True, **uwsgi({"web": "socket = /root/web.sock\n"}))
+    # The instance goes in the same transaction, and has to come back with the rest.
+    result = applications.apply(fails=True, **uwsgi({"web": "socket = /root/web.sock\n"}, instances=[]))
     assert "bind(): Permission denied" in result["msg"]
     assert result["rolled_back"]
-    assert len(workers(applications, "web")) == 1
+    assert len(workers(applications, "web")) == len(workers(applications, "shop")) == 1
+    assert applications.state("uwsgi@shop") == ("active", "enabled")
     assert workers(applications, "cat") == cat
     assert not applications.apply(**uwsgi())["changed"]
 

@@ -103,6 +103,7 @@ class Transaction:
                 with contextlib.suppress(_MovedError):
                     self._once()
                     return
+        self.result.changed = False
         raise TransactionError(
             f"Somebody else keeps writing into {self._root} while its new configuration is being prepared"
             f" ({_ATTEMPTS} attempts). Nothing was changed. Stop the other writer and run again."
@@ -181,6 +182,7 @@ class Transaction:
         if not problems:
             return
         if not self._request.check:
+            self.result.changed = False
             raise TransactionError("\n".join([*problems, "Nothing was changed."]))
         self.result.warnings += problems
 

@@ -97,6 +97,7 @@ class Units:
         self._deadline = time.monotonic() + timeout
         self._changed: t.Collection[str] = ()
         self._facts: dict[str, tuple[Facts, Facts]] = {}
+        self._touched: set[str] = set()
         self.before: dict[str, Before] = {}
 
     def decisions(
@@ -135,6 +136,7 @@ class Units:
         :raises ServiceError: with what the unit said itself.
         """
         for name, decision in decisions.items():
+            self._touched.add(name)
             try:
                 self._do(name, decision)
             except ServiceError as error:
@@ -150,7 +152,7 @@ class Units:
         self._deadline = time.monotonic() + self._timeout
         for name, decision in decisions.items():
             before = self.before.get(name)
-            if before is None:
+            if before is None or name not in self._touched:
                 continue
             if not before.unit.up:
                 _service.run(["systemctl", "stop", name])
@@ -161,8 +163,8 @@ class Units:
                 self._facts[name] = self._facts[name][::-1]
                 self._do(name, Decision(action))
                 self._prove(name, action)
-            if before.unit.enabled == "disabled":
-                _service.run(["systemctl", "disable", name])
+            if decision.enable or decision.action == "stopped":
+                _service.run(["systemctl", "enable" if before.unit.enabled == "enabled" else "disable", name])
             _service.run(["systemctl", "reset-failed", name])
 
     def loaded(self) -> dict[str, Loaded]:
