@@ -69,7 +69,7 @@ def test_installer_is_closed(visitor: Visitor) -> None:
     assert "admin_password" not in answer.text
 
 
-@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "blog.example.org:8443", "[::1]:80"])
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "blog.example.org:8443", "blog_event", "[::1]:80"])
 def test_links_follow_the_name_that_was_used(visitor: Visitor, name: str) -> None:
     answer = visitor.get("/", Host=name)
     assert answer.status == 200
@@ -81,6 +81,11 @@ def test_host_header_that_is_no_name_is_refused(visitor: Visitor, name: str) -> 
     answer = visitor.get("/", Host=name)
     assert answer.status == 400
     assert name not in answer.text
+
+
+def test_what_the_web_server_lets_through_the_blog_refuses_itself(visitor: Visitor) -> None:
+    answer = visitor.get("/", Host="-a")
+    assert (answer.status, answer.text) == (400, "The Host header is no host name.")
 
 
 def test_wrong_password_is_refused(visitor: Visitor) -> None:
