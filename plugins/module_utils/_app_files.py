@@ -149,4 +149,4 @@ def undeclared(root: Path, entries: t.Sequence[Entry], keep: t.Sequence[str]) ->
 
 def secret(length: int) -> bytes:
     """Letters and digits only: it may be typed, quoted and posted anywhere."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length)).encode() + b"\n"
+    return "".join(secrets.choice(_ALPHABET) for _number in range(length)).encode() + b"\n"

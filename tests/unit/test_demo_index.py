@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import typing as t
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import index_page
 import pytest
