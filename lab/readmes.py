@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, the weblab.stacks maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -35,7 +34,8 @@ def rows(options: t.Mapping[str, t.Any], defaults: t.Mapping[str, t.Any], prefix
         elif default is None or (isinstance(default, str) and "{{" in default) or name.endswith("_drawing"):
             shown = ""
         else:
-            shown = f"`{yaml.safe_dump(default, default_flow_style=True, width=1000).strip().removesuffix('...').strip()}`"
+            flow = yaml.safe_dump(default, default_flow_style=True, width=1000)
+            shown = f"`{flow.strip().removesuffix('...').strip()}`"
         yield f"| `{prefix}{name}` | {kind} | {shown} | {text(option['description'])} |"
         if "options" in option:
             yield from rows(option["options"], {}, f"{prefix}{name}{'[]' if option.get('type') == 'list' else ''}.")

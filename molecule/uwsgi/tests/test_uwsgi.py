@@ -80,11 +80,8 @@ def test_the_backlog_is_the_one_declared(host: t.Any) -> None:
 def test_chain_reload_replaces_the_workers_one_by_one_and_keeps_the_master(host: t.Any) -> None:
     before = stats(host, "alone")
     run(host, "echo c > /run/uwsgi/alone/fifo")
-    script = (
-        "for i in $(seq 100); do "
-        f"ps -o pid= -p {','.join(str(worker['pid']) for worker in before['workers'])} || exit 0; sleep 0.1; done; exit 1"
-    )
-    run(host, script)
+    workers = ",".join(str(worker["pid"]) for worker in before["workers"])
+    run(host, f"for i in $(seq 100); do ps -o pid= -p {workers} || exit 0; sleep 0.1; done; exit 1")
     after = stats(host, "alone")
     assert after["pid"] == before["pid"]
     old, new = ({worker["pid"] for worker in seen["workers"]} for seen in (before, after))
