@@ -189,7 +189,7 @@ def _php_site(plan: StackPlan, stack: str, site: dict[str, t.Any], drawing: t.Ma
         _add_endpoint(plan, stack, site, "backend", endpoint, f"{here}.socket", {"path": _php_fpm.PING_PATH})
         front["php"] = {"handler": "php_fpm", "endpoint": endpoint.as_dict()}
         keys = [key for key in ("name", "user", "pm", "worker_mb", "workers") if key in site]
-        pool = {key: site[key] for key in keys}
+        pool: dict[str, t.Any] = {key: site[key] for key in keys}
         plan["php_fpm_pools"].append({**pool, "listen": endpoint.as_dict(), "admin_values": values})
     plan["apache_sites"].append(front)
 
