@@ -57,7 +57,7 @@ attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
-    details: It probes in check mode too. What is not ready is then a warning, since on a bare host nothing listens yet.
+    details: It probes in check mode too, each endpoint once. What is not ready is then a warning, since on a bare host nothing listens yet.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
     support: N/A
@@ -198,8 +198,10 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
+    # In check mode nothing was started that one could wait for.
+    wait = module.params["wait"] and not module.check_mode
     try:
-        records = probe_all(module.params["endpoints"], module.params["timeout"], module.params["wait"])
+        records = probe_all(module.params["endpoints"], module.params["timeout"], wait)
     except EndpointError as error:
         module.fail_json(msg=str(error))
     result: dict[str, t.Any] = {"changed": False, "endpoints": [record.as_dict() for record in records]}
