@@ -51,6 +51,8 @@ def test_static_files_are_nginxs_own(host: t.Any) -> None:
 def test_a_stopped_application_is_502_on_its_port_only(host: t.Any) -> None:
     run(host, "systemctl stop uwsgi@demo.service")
     try:
+        # Ended when it was asked to, and not by force after a time-out.
+        assert run(host, "systemctl show --property Result --value uwsgi@demo.service").strip() == "success"
         assert get(host, f"{URL}/").status == 502
         assert get(host, f"{URL}/doc/base-files/copyright").status == 200
         assert get(host, "http://127.0.0.1:8093/").status == 200

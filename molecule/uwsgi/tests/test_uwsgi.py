@@ -67,9 +67,9 @@ def test_tcp_sockets_are_where_they_were_declared(host: t.Any) -> None:
     assert get(host, "http://127.0.0.1:3032/x").status == 200
 
 
-def test_a_percent_sign_reaches_the_application(host: t.Any) -> None:
-    pid = stats(host, "alone")["workers"][0]["pid"]
-    assert "RATE=100%" in run(host, f"tr '\\0' '\\n' < /proc/{pid}/environ; uwsgi --version >/dev/null")
+def test_the_environment_reaches_the_application_as_it_was_meant(host: t.Any) -> None:
+    environment = get(host, "http://127.0.0.1:3032/").json()
+    assert (environment["RATE"], environment["SAID"]) == ("100%", "it's \"so\" = #1 ;")
 
 
 def test_the_backlog_is_the_one_declared(host: t.Any) -> None:
