@@ -14,8 +14,8 @@ from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _sizing, _spec
 from ._facts import Host
-from ._nginx import check_server_names, check_site, site_endpoint, site_probe
-from ._plan import Plan, check_path, check_text, check_unique, empty_plan, listener, marker
+from ._front import add_sites, check_site, site_endpoint
+from ._plan import Plan, check_path, check_text, empty_plan, marker
 
 MPMS = ("prefork", "worker", "event")
 
@@ -141,28 +141,13 @@ def apache_plan(
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("apache")["apache_sites"], sites, where)
     plan: ApachePlan = {**empty_plan(), "packages": ["apache2"]}
+    add_sites(plan, checked, where, _complete, _requires)
     wanted = list(modules)
     ports: dict[str, str] = {}
     for index, site in enumerate(checked):
-        here = f"{where}[{index}]"
-        endpoint = _complete(site, here)
-        wanted += _modules_of(site, here, mpm, php_version)
+        wanted += _modules_of(site, f"{where}[{index}]", mpm, php_version)
         address = f"{site['address']}:{site['port']}" if site["address"] else str(site["port"])
         ports[address] = f"Listen {address}{' https' if site.get('tls') else ''}\n"
-        name = site["name"]
-        plan["files"] += [
-            {
-                "path": f"sites-available/{name}.conf",
-                "template": "sites-available/site.conf.j2",
-                "vars": {"site": site},
-            },
-            {"path": f"sites-enabled/{name}.conf", "link": f"../sites-available/{name}.conf"},
-        ]
-        plan["listen"].append(listener(endpoint, f"{here}.port"))
-        plan["probe"].append(site_probe(site, endpoint))
-        plan["requires"] += _requires(site, here)
-    check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(checked)], "the site name")
-    check_server_names(checked, where)
     plan["files"] += [{"path": f"ports-enabled/{address}.conf", "content": line} for address, line in ports.items()]
     extra = [module for module in _with_dependencies(wanted) if module not in _with_dependencies(_BASE_MODULES)]
     plan["files"] += [entry for module in extra for entry in module_links(module)]

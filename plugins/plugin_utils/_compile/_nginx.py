@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
-from ._plan import Plan, check_name, check_path, check_text, check_unique, empty_plan, listener, marker
+from ._front import add_sites, check_site, site_endpoint
+from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
 #: The protocols that a location of a type may speak to its endpoint.
 _SPEAKS = {
@@ -47,67 +47,10 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("nginx")["nginx_sites"], sites, where)
     plan = empty_plan()
-    for index, site in enumerate(checked):
-        here = f"{where}[{index}]"
-        endpoint = _complete(site, here)
-        name = site["name"]
-        plan["files"] += [
-            {
-                "path": f"sites-available/{name}.conf",
-                "template": "sites-available/site.conf.j2",
-                "vars": {"site": site},
-            },
-            {"path": f"sites-enabled/{name}.conf", "link": f"../sites-available/{name}.conf"},
-        ]
-        plan["listen"].append(listener(endpoint, f"{here}.port"))
-        plan["probe"].append(site_probe(site, endpoint))
-        plan["requires"] += _requires(site, here)
-    check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(checked)], "the site name")
-    check_server_names(checked, where)
+    add_sites(plan, checked, where, _complete, _requires)
     if checked:
         plan["files"].append(marker(owner, "nginx"))
     return plan
-
-
-def site_endpoint(site: t.Mapping[str, t.Any], here: str) -> _endpoint.Endpoint:
-    """Return the endpoint that a front server's site listens on."""
-    host = site.get("address") or "0.0.0.0"
-    protocol = "https" if site.get("tls") else "http"
-    return _endpoint.parse({"host": host, "port": site["port"]}, f"{here}.port", protocol)
-
-
-def site_probe(site: t.Mapping[str, t.Any], endpoint: _endpoint.Endpoint) -> dict[str, t.Any]:
-    """Return the probe that a site answers, by its first name, on an address of the host itself."""
-    address = _endpoint.parse(
-        {"host": {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(endpoint.host), endpoint.host), "port": endpoint.port},
-        "",
-        endpoint.protocol,
-    )
-    probe = {"name": f"site {site['name']}", "endpoint": address.as_dict(), "path": site["health_path"]}
-    if site.get("server_names"):
-        probe["host"] = site["server_names"][0]
-    return probe
-
-
-def check_server_names(sites: list[dict[str, t.Any]], where: str) -> None:
-    """Refuse two sites that would answer for the same name on the same port."""
-    names = []
-    for index, site in enumerate(sites):
-        for name in site["server_names"] or ["every host name"]:
-            names.append((f"port {site['port']} of {name}", f"{where}[{index}].port"))
-    check_unique(names, "the front of")
-
-
-def check_site(site: dict[str, t.Any], here: str) -> None:
-    """Check what all front servers' sites have in common."""
-    check_name(site["name"], f"{here}.name")
-    check_path(site["health_path"].partition("?")[0], f"{here}.health_path")
-    for number, name in enumerate(site["server_names"]):
-        if not re.match(r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", name):
-            raise DataError(f"{here}.server_names[{number}]", f"{name!r} is not a host name")
-    for key in ("certificate", "key"):
-        if site.get("tls"):
-            check_path(site["tls"][key], f"{here}.tls.{key}")
 
 
 def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:

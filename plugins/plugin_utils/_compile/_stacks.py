@@ -19,7 +19,7 @@ from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
 from . import _php_fpm, _uwsgi
-from ._nginx import site_endpoint, site_probe
+from ._front import site_endpoint, site_probe
 from ._plan import check_name, check_unique
 
 #: A backend over TCP listens this far above its site's port, unless the site names an endpoint.
