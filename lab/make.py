@@ -32,6 +32,8 @@ STATE = ROOT / ".lab"
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 OLDEST_PYTHON = (3, 11)
+#: Programs that tests ask for a second opinion, and the Debian packages that have them.
+WITNESSES = {"chromium": "chromium", "ss": "iproute2", "ps": "procps", "php": "php-cli"}
 
 
 class Phases:
@@ -172,6 +174,14 @@ def lab(phases: Phases, inventory: str) -> None:
     call([BIN / "python", "lab/table.py", STATE / "lab.json"])
 
 
+def install_witnesses() -> None:
+    missing = [package for program, package in WITNESSES.items() if not shutil.which(program)]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        lab_docker.apt_install(*missing)
+    elif missing:
+        say(f"Not installed: {', '.join(missing)}. The tests that need them are skipped.")
+
+
 def test(phases: Phases, arguments: t.Sequence[str]) -> None:
     """Everything that CI runs. What was started for it, an engine or a lab, is stopped after it."""
     run_name = f"{os.getpid()}-{int(time.time())}"
@@ -180,6 +190,8 @@ def test(phases: Phases, arguments: t.Sequence[str]) -> None:
     with prepared(phases, "requirements-dev.txt", [("bookworm", True), ("trixie", True)]) as started:
         try:
             if any(argument.rstrip("/") == "tests" or argument.startswith("tests/lab") for argument in arguments):
+                with phases("Programs that tests ask"):
+                    install_witnesses()
                 try:
                     provision(phases, "inventories/lab")
                 except LabError as error:

@@ -42,5 +42,5 @@ def test_scenario(scenario: str, named_host: t.Callable[[str], object], tmp_path
     )  # fmt: skip
     if done.returncode:
         steps = re.findall(rf"{scenario} > (\w+)\]? .*Failed", done.stdout)
-        last = "\n".join([line for line in done.stdout.splitlines() if line.strip()][-100:])
+        last = "\n".join([line for line in done.stdout.splitlines() if line.strip()][-200:])
         pytest.fail(f"scenario {scenario} failed in {', '.join(dict.fromkeys(steps)) or '?'}:\n{last}", pytrace=False)
