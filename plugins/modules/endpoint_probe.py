@@ -58,7 +58,7 @@ attributes:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
     details:
-      - It probes in check mode too, each endpoint once. What is not ready is then a warning: on a bare host
+      - It probes in check mode too, each endpoint once. What is not ready is then a warning, as on a bare host
         nothing listens yet.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
