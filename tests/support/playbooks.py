@@ -46,7 +46,7 @@ class Stand:
 
     def play(self, playbook: str | list[dict[str, t.Any]], variables: dict[str, t.Any], *options: str) -> Run:
         """Run a playbook of the collection by name, or the plays given."""
-        host = {"ansible_connection": "community.docker.docker_api", "ansible_host": self.name, **variables}
+        host = {"ansible_connection": "community.docker.docker", "ansible_host": self.name, **variables}
         inventory = self.directory / "inventory.json"
         inventory.write_text(json.dumps({"all": {"hosts": {"stand": host}}}), encoding="utf-8")
         if isinstance(playbook, str):
