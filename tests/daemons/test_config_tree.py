@@ -37,7 +37,7 @@ class Stand:
     def apply(self, *, fails: bool = False, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         argv = [
             str(pathlib.Path(sys.executable).with_name("ansible")),
-            *("all", "--inventory", f"{self.host.name},", "--connection", "community.docker.docker_api"),
+            *("all", "--inventory", f"{self.host.name},", "--connection", "community.docker.docker"),
             *("--module-name", "weblab.stacks.config_tree", "--args", json.dumps({"timeout": 10, **options})),
             *(["--check"] if check else []),
         ]
