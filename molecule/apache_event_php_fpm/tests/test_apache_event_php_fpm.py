@@ -83,3 +83,11 @@ def test_a_stopped_pool_is_503_and_never_source(host: t.Any) -> None:
 
 def test_the_status_page_is_not_published(host: t.Any) -> None:
     assert "pool:" not in get(host, f"{URL}/fpm-status").body
+
+
+def test_a_pool_does_not_run_from_the_shared_cache_what_it_may_not_read(host: t.Any) -> None:
+    run(host, "echo '<?php echo \"private\";' > /srv/hello/own.php && touch -d '1 hour ago' /srv/hello/own.php")
+    run(host, "chown hello /srv/hello/own.php && chmod 0400 /srv/hello/own.php")
+    # OPcache has it from the second request on.
+    assert [get(host, f"{URL}/own.php").body for _ in range(4)] == ["private"] * 4
+    assert "private" not in get(host, "http://127.0.0.1:8092/own.php").body

@@ -69,7 +69,7 @@ def test_tcp_sockets_are_where_they_were_declared(host: t.Any) -> None:
 
 def test_the_environment_reaches_the_application_as_it_was_meant(host: t.Any) -> None:
     environment = get(host, "http://127.0.0.1:3032/").json()
-    assert (environment["RATE"], environment["SAID"]) == ("100%", "it's \"so\" = #1 ;")
+    assert (environment["RATE"], environment["SAID"]) == ("100%", 'it\'s "so" = #1 ;')
 
 
 def test_the_backlog_is_the_one_declared(host: t.Any) -> None:
