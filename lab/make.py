@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes.util
 import hashlib
 import os
 import pathlib
@@ -176,6 +177,8 @@ def lab(phases: Phases, inventory: str) -> None:
 
 def install_witnesses() -> None:
     missing = [package for program, package in WITNESSES.items() if not shutil.which(program)]
+    if not ctypes.util.find_library("atomic"):
+        missing.append("libatomic1")  # the driver that steers chromium is linked against it
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         lab_docker.apt_install(*missing)
     elif missing:
