@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import ensurepip
+import os
 import subprocess
 import sys
 
+# ensurepip hides the user's pip configuration (index, certificates) from everything that follows.
+environment = dict(os.environ)
 ensurepip.bootstrap()
 arguments = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *arguments]))
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *arguments], env=environment))
