@@ -439,7 +439,8 @@ def purge() -> bool:
     containers = must(["docker", "ps", "-aq", "--filter", f"label={LABEL}"]).split()
     if containers:
         must(["docker", "rm", "-f", "-v", *containers])
-    images = sorted(set(must(["docker", "image", "ls", "-q", "--filter", f"label={LABEL}"]).split()))
+    # The newest first, as Docker lists them: an image cannot go before those that were made from it.
+    images = list(dict.fromkeys(must(["docker", "image", "ls", "-q", "--filter", f"label={LABEL}"]).split()))
     if images:
         must(["docker", "image", "rm", "-f", *images])
     return bool(containers or images)
