@@ -85,8 +85,6 @@ def test_documentation_of_every_plugin_and_role() -> None:
             if path.suffix == (".yml" if kind == "filter" else ".py"):
                 assert "EXAMPLES" in clean("ansible-doc", "-t", kind, f"weblab.stacks.{path.stem}"), path
     for path in sorted((ROOT / "roles").iterdir()):
-        if path.name == "packages":  # internal: the components call it, users do not
-            continue
         text = clean("ansible-doc", "-t", "role", f"weblab.stacks.{path.name}")
         assert "ENTRY POINT" in text, f"{path.name} has no meta/argument_specs.yml"
 

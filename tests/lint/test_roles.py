@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-#: `packages` is internal: the components call it, users do not.
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.name != "packages")
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
 def load(role: str, file: str) -> t.Any:
