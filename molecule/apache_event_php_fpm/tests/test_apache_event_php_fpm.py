@@ -89,5 +89,5 @@ def test_a_pool_does_not_run_from_the_shared_cache_what_it_may_not_read(host: t.
     run(host, "echo '<?php echo \"private\";' > /srv/hello/own.php && touch -d '1 hour ago' /srv/hello/own.php")
     run(host, "chown hello /srv/hello/own.php && chmod 0400 /srv/hello/own.php")
     # OPcache has it from the second request on.
-    assert [get(host, f"{URL}/own.php").body for _ in range(4)] == ["private"] * 4
+    assert [get(host, f"{URL}/own.php").body for _attempt in range(4)] == ["private"] * 4
     assert "private" not in get(host, "http://127.0.0.1:8092/own.php").body
