@@ -40,8 +40,8 @@ pins:  ## Pin the newest versions of requirements*.in into requirements*.txt
 		mv $$group.new $$group.txt; \
 	done; rm -rf .lab/pins
 
-down:  ## Remove the lab: containers, images, .lab, and the Docker engine if `make lab` started it
+down:  ## Remove the lab: containers, images, .lab, .venv, and stop the Docker engine if `make lab` started it
 	@$(MAKE_LAB) down
 
-distclean: down  ## Remove the virtual environment and all caches as well
-	@rm -rf .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+distclean: down  ## Remove all caches of the tools as well
+	@rm -rf .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache

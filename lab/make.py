@@ -225,11 +225,13 @@ def venv(phases: Phases) -> None:
 
 
 def down(phases: Phases) -> None:
-    with phases("Containers, images, engine"):
+    with phases("Containers, images, engine, virtual environment"):
         if lab_docker.engine_answers() is None:
             lab_docker.purge()
         lab_docker.stop_engine(STATE)
         shutil.rmtree(STATE, ignore_errors=True)
+        if any(VENV.glob(".installed-*")):  # made by this program, and not somebody's own
+            shutil.rmtree(VENV)
 
 
 def main() -> int:
