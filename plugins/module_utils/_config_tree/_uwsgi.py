@@ -13,6 +13,7 @@ runs as, loads the application, and ends before it opens a socket. It sees a pri
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -84,7 +85,9 @@ class Uwsgi(Daemon):
         for path, facts in new["vassals"].items():
             running = before.parts.get(path)
             if running is not None and running.main and _differing(old["vassals"].get(path, facts), facts):
-                os.kill(running.main.pid, signal.SIGINT)
+                # It may have gone by itself already: the Emperor was quicker.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running.main.pid, signal.SIGINT)
 
     def observe(self, unit: str, pid: int, tree: Tree) -> Running:
         running = _service.running(pid)
