@@ -7,7 +7,7 @@ TESTS ?= tests
 MAKE_LAB = $(PYTHON) lab/make.py
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint unit bench sanity pins down distclean
+.PHONY: help lab test lint unit bench pins down distclean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
