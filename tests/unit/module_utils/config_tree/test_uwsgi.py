@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 import socket
+import subprocess
 import tempfile
 import threading
 import typing as t
@@ -95,3 +96,11 @@ def test_emperor_waits_for_the_changed_vassals_only(directory: pathlib.Path) -> 
     assert UWSGI.pending("uwsgi-emperor.service", tree, ["vassals/one.ini"], before, now) == ""
     missing = UWSGI.pending("uwsgi-emperor.service", tree, ["vassals/two.ini"], before, now)
     assert missing == "vassals/two.ini: its old workers still run"
+
+
+def test_a_vassal_that_is_gone_before_it_is_told_to_go_is_no_error() -> None:
+    with subprocess.Popen(["true"]) as child:
+        pass
+    before = Running(MASTER, parts={"vassals/a.ini": Running(Process(child.pid, 1, 1, 0))})
+    old, new = ({"vassals": {"vassals/a.ini": {"socket": [path]}}} for path in ("/run/uwsgi/a/x", "/run/uwsgi/a/y"))
+    UWSGI.reload("uwsgi-emperor.service", old, new, before, 1)
