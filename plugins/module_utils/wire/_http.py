@@ -27,8 +27,8 @@ _STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ([0-9]{3})(?: (.*))?")  # RFC 911
 _STATUS_FIELD = re.compile(r"([0-9]{3})(?: .*)?")  # RFC 3875, 6.3.3
 
 
-def encode_request(method: str, target: str, fields: t.Iterable[tuple[str, str]]) -> bytes:
-    """Spell a request without a body (RFC 9112, 3 and 5)."""
+def encode_request(method: str, target: str, fields: t.Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
+    """Spell a request (RFC 9112, 3 and 5); Content-Length is counted here where a body is meant (RFC 9110, 8.6)."""
     if not _TOKEN.fullmatch(method):
         raise ValueError(f"{method!r} is not an HTTP method")
     if not re.fullmatch(r"[\x21-\x7e]+", target):
@@ -37,8 +37,12 @@ def encode_request(method: str, target: str, fields: t.Iterable[tuple[str, str]]
     for name, value in fields:
         if not _TOKEN.fullmatch(name) or re.search(r"[\r\n\0]", value):
             raise ValueError(f"{name!r}: {value!r} is not a header field")
+        if name.lower() in ("content-length", "transfer-encoding"):
+            raise ValueError(f"{name!r} is not a header field to choose: the body says its length")
         lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("utf-8")
+    if body or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8") + body
 
 
 class ResponseReader:
@@ -48,7 +52,8 @@ class ResponseReader:
     :param cgi: the response is a CGI document: no status line, the body ends with the stream.
 
     ``complete`` turns true at the end of the response, or when ``max_body`` bytes of the
-    body are there (then ``truncated`` is true too, and the rest need not be read).
+    body are there (then ``truncated`` is true too, and the rest need not be read). A body that
+    is taken as it comes, by :meth:`take_body`, may be endless.
     """
 
     def __init__(self, *, bodiless: bool = False, cgi: bool = False, max_body: int = MAX_BODY) -> None:
@@ -62,21 +67,33 @@ class ResponseReader:
         self._cgi = cgi
         self._max_body = max_body
         self._buffer = bytearray()
-        self._head_size = 0
+        self._searched = 0  # bytes of the buffer that have no LF
+        self._overhead = 0  # bytes of header, trailer and chunk extensions
+        self._body_size = 0
         self._left = 0  # bytes to come in the body or in the chunk
         self._step: t.Callable[[], bool] = self._read_field if cgi else self._read_status_line
 
     @property
     def headers(self) -> dict[str, str]:
         """The fields by lower-case name; repeated ones are joined (RFC 9110, 5.3)."""
-        joined: dict[str, str] = {}
+        values: dict[str, list[str]] = {}
         for name, value in self.fields:
-            name = name.lower()
-            joined[name] = f"{joined[name]}, {value}" if name in joined else value
-        return joined
+            values.setdefault(name.lower(), []).append(value)
+        return {name: ", ".join(found) for name, found in values.items()}
+
+    @property
+    def rest(self) -> bytes:
+        """What came with the end of a complete response, and is no part of it: after 101 the other protocol's bytes."""
+        return bytes(self._buffer) if self.complete else b""
+
+    def take_body(self) -> bytes:
+        """The body that has come since the last call."""
+        taken = bytes(self.body)
+        self.body.clear()
+        return taken
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the peer. Raises WireError; what follows a complete response is ignored."""
+        """Take bytes from the peer. Raises WireError; what is fed after a complete response is ignored."""
         if self.complete:
             return
         self._buffer += data
@@ -93,8 +110,8 @@ class ResponseReader:
 
     def _what_is_missing(self) -> str:
         if self.status is None or self._step in (self._read_status_line, self._read_field):
-            return "the answer ended inside its header" if self._buffer or self._head_size else "no answer came"
-        return f"the answer ended inside its body, after {len(self.body)} bytes"
+            return "the answer ended inside its header" if self._buffer or self._overhead else "no answer came"
+        return f"the answer ended inside its body, after {self._body_size} bytes"
 
     # Each step consumes from the buffer what it can, and returns whether the next step has a chance.
 
@@ -172,7 +189,9 @@ class ResponseReader:
         line = self._take_line()
         if line is None:
             return False
-        digits = line.partition(b";")[0].strip(b" \t")
+        digits, _semicolon, extensions = line.partition(b";")
+        self._bear(len(extensions))
+        digits = digits.strip(b" \t")
         if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", digits):
             raise WireError(f"{line[:40]!r} is not a chunk size")
         self._left = int(digits, 16)
@@ -202,6 +221,7 @@ class ResponseReader:
         """Move ``size`` bytes from the buffer to the body, up to its bound."""
         room = self._max_body - len(self.body)
         self.body += self._buffer[: min(size, room)]
+        self._body_size += size
         del self._buffer[:size]
         if size > room:
             self.truncated = self.complete = True
@@ -209,7 +229,8 @@ class ResponseReader:
 
     def _take_line(self) -> bytes | None:
         """A line without its end; a bare LF ends one too (RFC 9112, 2.2)."""
-        end = self._buffer.find(b"\n")
+        end = self._buffer.find(b"\n", self._searched)
+        self._searched = 0 if end >= 0 else len(self._buffer)
         if end < 0 and len(self._buffer) <= MAX_LINE:
             return None
         if end < 0 or end > MAX_LINE:
@@ -217,10 +238,14 @@ class ResponseReader:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         if self._step in (self._read_status_line, self._read_field, self._read_trailer):
-            self._head_size += end + 1
-            if self._head_size > MAX_HEAD:
-                raise WireError(f"the header of the answer is longer than {MAX_HEAD} bytes")
+            self._bear(end + 1)
         return line[:-1] if line.endswith(b"\r") else line
+
+    def _bear(self, size: int) -> None:
+        """Count what is no body."""
+        self._overhead += size
+        if self._overhead > MAX_HEAD:
+            raise WireError(f"the header of the answer is longer than {MAX_HEAD} bytes")
 
 
 def _content_length(value: str) -> int:
