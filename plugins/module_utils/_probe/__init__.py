@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from ._engine import probe_all
+from ._engine import ask_all, probe_all
 from ._record import Record, describe
 
-__all__ = ["Record", "describe", "probe_all"]
+__all__ = ["Record", "ask_all", "describe", "probe_all"]

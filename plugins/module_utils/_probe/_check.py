@@ -13,6 +13,7 @@ import re
 import typing as t
 
 from .._endpoint import Endpoint, EndpointError, parse
+from ..wire._http import MAX_BODY
 from ._conversations import CONVERSATIONS
 
 
@@ -40,6 +41,8 @@ class Check:
     expect: Expectation = Expectation()
     validate_certs: bool = True
     ca_path: str | None = None
+    #: How much of the answer's body is kept; for a caller in this collection, not for the user.
+    max_body: int = MAX_BODY
 
     @property
     def server_name(self) -> str:
@@ -49,7 +52,7 @@ class Check:
 
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-][A-Za-z0-9._-]*)(:[0-9]+)?")
-_KEYS = {field.name for field in dataclasses.fields(Check)}
+_KEYS = {field.name for field in dataclasses.fields(Check)} - {"max_body"}
 _EXPECT_KEYS = {field.name for field in dataclasses.fields(Expectation)}
 
 

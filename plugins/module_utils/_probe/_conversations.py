@@ -88,7 +88,7 @@ class Http(_ReaderConversation):
 
     def __init__(self, check: Check) -> None:
         super().__init__(check)
-        self.reader = _http.ResponseReader(bodiless=check.method == "HEAD")
+        self.reader = _http.ResponseReader(bodiless=check.method == "HEAD", max_body=check.max_body)
 
     def opening(self) -> bytes:
         fields = [
@@ -123,7 +123,7 @@ class FastCgi(_ReaderConversation):
 
     def __init__(self, check: Check) -> None:
         super().__init__(check)
-        self.reader = _fastcgi.ResponseStream(bodiless=check.method == "HEAD")
+        self.reader = _fastcgi.ResponseStream(bodiless=check.method == "HEAD", max_body=check.max_body)
 
     def opening(self) -> bytes:
         script = self.check.script_filename

@@ -8,14 +8,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import typing as t
 
 from .._endpoint import EndpointError
+from ..wire._http import MAX_BODY
 from ._check import Check, parse_check
 from ._connection import tls_for
 from ._target import Run, Target
 
 if t.TYPE_CHECKING:
+    from ._conversations import Answer
     from ._record import Record
 
 
@@ -27,16 +31,29 @@ def probe_all(specs: t.Sequence[t.Any], timeout: float = 30.0, wait: bool = True
     :param wait: try again until an endpoint is ok or the time is up; else try once.
     :raises EndpointError: a spec is wrong; nothing was probed.
     """
-    if timeout <= 0:
-        raise EndpointError("timeout", f"{timeout} is not a number of seconds above zero")
-    checks = [_checked(spec, f"endpoints[{index}]") for index, spec in enumerate(specs)]
-    run = Run(timeout, wait)
+    return [record for record, _answer in ask_all(specs, timeout, wait)]
+
+
+def ask_all(
+    specs: t.Sequence[t.Any], timeout: float, wait: bool = False, *, max_body: int = MAX_BODY
+) -> list[tuple[Record, Answer | None]]:
+    """As :func:`probe_all`, and beside each record the whole answer, up to ``max_body`` bytes of its body.
+
+    The answer is None where no complete one came.
+    """
+    if not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
+        raise EndpointError("timeout", f"{timeout} is not a finite number of seconds above zero")
+    checks = [
+        dataclasses.replace(_checked(spec, f"endpoints[{index}]"), max_body=max_body)
+        for index, spec in enumerate(specs)
+    ]
+    run = Run(float(timeout), wait)
     targets = [Target(run, check) for check in checks]
     for target in targets:
         target.start()
     run.loop.run(lambda: run.ended == len(targets))
     run.loop.close()
-    return [t.cast("Record", target.record) for target in targets]
+    return [t.cast("tuple[Record, Answer | None]", target.result) for target in targets]
 
 
 def _checked(spec: t.Any, where: str) -> Check:

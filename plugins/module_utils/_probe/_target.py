@@ -22,6 +22,7 @@ from ._record import Record, body_head
 
 if t.TYPE_CHECKING:
     from ._check import Check
+    from ._conversations import Answer
     from ._names import Address
 
 _MOST_SOCKETS, _OTHER_FILES = 8192, 64
@@ -68,10 +69,10 @@ def _room() -> int:
 
 
 class Target:
-    """One endpoint; ``record`` is there when its last attempt is over."""
+    """One endpoint; ``result`` is there when its last attempt is over."""
 
     def __init__(self, run: Run, check: Check) -> None:
-        self.record: Record | None = None
+        self.result: tuple[Record, Answer | None] | None = None
         self._run = run
         self._loop = run.loop
         self._check = check
@@ -169,7 +170,9 @@ class Target:
             self._slowest = max(self._slowest, self._took)
         left = self._run.deadline - self._loop.now()
         if verdict.cause is None or hopeless or not self._run.wait or left < _LEAST:
-            self.record = _record(self._check, self._evidence or (outcome, facts, verdict), self._attempts)
+            evidence = self._evidence or (outcome, facts, verdict)
+            record = _record(self._check, evidence, self._attempts)
+            self.result = record, evidence[0].conversation.answer() if evidence[0].done else None
             self._run.ended += 1
         else:
             self._loop.at(self._loop.now() + min(self._pause, left / 2), self.start)

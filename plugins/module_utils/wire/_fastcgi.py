@@ -15,7 +15,7 @@ import struct
 import typing as t
 
 from ._error import ClosedEarly, WireError
-from ._http import ResponseReader
+from ._http import MAX_BODY, ResponseReader
 
 VERSION = 1
 # 8: types of records
@@ -135,8 +135,8 @@ class RecordReader:
 class ResponseStream:
     """Reads the answer to one request: STDOUT as a CGI response, STDERR, END_REQUEST (6.2)."""
 
-    def __init__(self, *, bodiless: bool = False) -> None:
-        self.response = ResponseReader(cgi=True, bodiless=bodiless)
+    def __init__(self, *, bodiless: bool = False, max_body: int = MAX_BODY) -> None:
+        self.response = ResponseReader(cgi=True, bodiless=bodiless, max_body=max_body)
         self.stderr = bytearray()
         self.complete = False
         self.app_status: int | None = None

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import EndpointError
-from ansible_collections.weblab.stacks.plugins.module_utils._probe import Record, describe, probe_all
+from ansible_collections.weblab.stacks.plugins.module_utils._probe import Record, ask_all, describe, probe_all
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import parse_check
 from ansible_collections.weblab.stacks.plugins.module_utils.wire import _fastcgi
 
@@ -499,6 +499,20 @@ def test_more_endpoints_than_the_soft_limit_of_files(serve: Serve, tmp_path: Pat
     assert {record.cause for record in records} == {None}
 
 
-def test_a_timeout_is_above_zero() -> None:
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "1"])
+def test_a_timeout_is_finite_and_above_zero(timeout: t.Any) -> None:
     with pytest.raises(EndpointError, match="timeout"):
-        probe_all([f"tcp://{CLOSED}"], 0)
+        probe_all([f"tcp://{CLOSED}"], timeout)
+
+
+def test_who_asks_gets_the_whole_answer(serve: Serve) -> None:
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100000
+    url = f"http{serve(say(long))}"
+    ((record, answer),) = ask_all([url], 5, max_body=200_000)
+    assert answer
+    assert (len(answer.body), answer.truncated, len(record.body or "")) == (100000, False, 2048)
+    ((record, answer),) = ask_all([url], 5, max_body=1000)
+    assert answer
+    assert (record.ok, len(answer.body), answer.truncated) == (True, 1000, True)
+    ((record, answer),) = ask_all([f"http://{CLOSED}"], 1)
+    assert (record.cause, answer) == ("refused", None)
