@@ -14,7 +14,7 @@ import typing as t
 
 from .._endpoint import Endpoint, EndpointError, parse
 from ..wire._http import MAX_BODY
-from ._conversations import CONVERSATIONS
+from ._conversations import CONVERSATIONS, Conversation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,12 @@ class Check:
     ca_path: str | None = None
     #: How much of the answer's body is kept; for a caller in this collection, not for the user.
     max_body: int = MAX_BODY
+    #: What is said instead of the protocol's usual; for such a caller as well.
+    conversation: t.Callable[[Check], Conversation] | None = None
+
+    def begin(self) -> Conversation:
+        """What is said on a new connection."""
+        return (self.conversation or CONVERSATIONS[self.endpoint.protocol])(self)
 
     @property
     def server_name(self) -> str:
@@ -52,7 +58,7 @@ class Check:
 
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-][A-Za-z0-9._-]*)(:[0-9]+)?")
-_KEYS = {field.name for field in dataclasses.fields(Check)} - {"max_body"}
+_KEYS = {field.name for field in dataclasses.fields(Check)} - {"max_body", "conversation"}
 _EXPECT_KEYS = {field.name for field in dataclasses.fields(Expectation)}
 
 

@@ -19,7 +19,7 @@ from ._connection import tls_for
 from ._target import Run, Target
 
 if t.TYPE_CHECKING:
-    from ._conversations import Answer
+    from ._conversations import Answer, Conversation
     from ._record import Record
 
 
@@ -35,16 +35,23 @@ def probe_all(specs: t.Sequence[t.Any], timeout: float = 30.0, wait: bool = True
 
 
 def ask_all(
-    specs: t.Sequence[t.Any], timeout: float, wait: bool = False, *, max_body: int = MAX_BODY
+    specs: t.Sequence[t.Any],
+    timeout: float,
+    wait: bool = False,
+    *,
+    max_body: int = MAX_BODY,
+    conversation: t.Callable[[Check], Conversation] | None = None,
 ) -> list[tuple[Record, Answer | None]]:
     """As :func:`probe_all`, and beside each record the whole answer, up to ``max_body`` bytes of its body.
 
     The answer is None where no complete one came.
+
+    :param conversation: what is said on each connection, instead of the usual of the endpoint's protocol.
     """
     if not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
         raise EndpointError("timeout", f"{timeout} is not a finite number of seconds above zero")
     checks = [
-        dataclasses.replace(_checked(spec, f"endpoints[{index}]"), max_body=max_body)
+        dataclasses.replace(_checked(spec, f"endpoints[{index}]"), max_body=max_body, conversation=conversation)
         for index, spec in enumerate(specs)
     ]
     run = Run(float(timeout), wait)

@@ -12,7 +12,6 @@ import resource
 import typing as t
 
 from ._connection import Connection, Outcome, tls_for
-from ._conversations import CONVERSATIONS
 from ._facts import Facts, gather
 from ._judge import Verdict, is_doubtful, judge, with_peer
 from ._loop import Loop
@@ -110,12 +109,11 @@ class Target:
         else:
             self._addresses = addresses
             self._resolved = self._loop.now()
-            conversation = CONVERSATIONS[self._check.endpoint.protocol](self._check)
-            self._connection = Connection(self._loop, addresses, conversation, self._tls, self._ended)
+            self._connection = Connection(self._loop, addresses, self._check.begin(), self._tls, self._ended)
             self._connection.start()
 
     def _unresolved(self, error: OSError) -> Outcome:
-        return Outcome(CONVERSATIONS[self._check.endpoint.protocol](self._check), "resolve", error)
+        return Outcome(self._check.begin(), "resolve", error)
 
     def _out_of_time(self) -> None:
         if not self._connection:
