@@ -2,23 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The HTTP codec against the bytes of the RFCs, against http.client, and in pieces of one byte."""
+"""The HTTP codec against the bytes of the RFCs, against http.client and h11, and in pieces of any size."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
 import typing as t
 
+import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_server import cut
 
 from ansible_collections.weblab.stacks.plugins.module_utils.wire import _http
 from ansible_collections.weblab.stacks.plugins.module_utils.wire._error import ClosedEarly, WireError
 
-# RFC 7230, 2.1, and RFC 9112 after it
+# RFC 9110, 3.9
 HELLO = (
     b"HTTP/1.1 200 OK\r\n"
     b"Date: Mon, 27 Jul 2009 12:28:53 GMT\r\n"
@@ -32,10 +33,9 @@ HELLO = (
     b"\r\n"
     b"Hello World! My payload includes a trailing CRLF.\r\n"
 )
-CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"4;a=b\r\nWiki\r\n5\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n0\r\nExpires: never\r\n\r\n"
-)
+# RFC 9112, 7.1: sizes in hexadecimal, an extension, a trailer
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKED_HEAD + b"4;a=b\r\nWiki\r\n5\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n0\r\nExpires: never\r\n\r\n"
 
 
 def _read(data: bytes, *, step: int = 0, eof: bool = True, **options: t.Any) -> _http.ResponseReader:
@@ -108,6 +108,9 @@ def test_fields_are_joined_by_lower_case_name() -> None:
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * _http.MAX_LINE, {}, "longer than"),
         (b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"x" * 9000 + b"\r\n") * 9, {}, "the header of the answer is longer"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 9000, {}, "the header of the answer is longer"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * _http.MAX_LINE, {}, "longer than 16384"),
+        (CHUNKED_HEAD + (b"1;" + b"x" * 9000 + b"\r\nx\r\n") * 8, {}, "the header of the answer is longer"),
+        (CHUNKED_HEAD + b"0\r\n" + (b"X: " + b"x" * 9000 + b"\r\n") * 8, {}, "the header of the answer is longer"),
         (b"\n\nbody", {"cgi": True}, "no CGI header"),
         (b"Status: bad\n\n", {"cgi": True}, "is not a status"),
         (b"<?php phpinfo();\n", {"cgi": True}, "is not a header field"),
@@ -180,21 +183,89 @@ def test_reads_what_the_standard_library_reads(
     theirs = http.client.HTTPResponse(t.cast("t.Any", Socket()))
     theirs.begin()
     ours = _http.ResponseReader()
-    position = 0
-    for cut in [*cuts, len(data)]:
-        ours.feed(data[position : position + cut])
-        position += cut
+    for piece in cut(data, cuts):
+        ours.feed(piece)
     assert ours.complete
     assert (ours.status, bytes(ours.body)) == (theirs.status, theirs.read())
     assert sorted(ours.fields) == sorted((name, value) for name, value in theirs.getheaders())
 
 
-@given(st.binary(max_size=300))
-def test_no_bytes_break_the_reader(data: bytes) -> None:
-    for options in ({}, {"cgi": True}, {"bodiless": True}):
-        for prefix in (b"", b"HTTP/1.1 200 OK\r\n", CHUNKED[:49]):
-            with contextlib.suppress(WireError):
-                _read(prefix + data, **t.cast("dict[str, t.Any]", options))
+def _h11(data: bytes) -> tuple[int, bytes] | None:
+    """Status and body of a response that h11 takes, and its connection then ends."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(data)
+    client.receive_data(b"")
+    status, body = 0, b""
+    while True:
+        try:
+            event = client.next_event()
+        except h11.RemoteProtocolError:
+            return None
+        if isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            return status, body
+        elif not isinstance(event, h11.InformationalResponse):
+            return None
+
+
+@given(
+    st.sampled_from([HELLO, CHUNKED, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + CHUNKED]),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 3), st.sampled_from(b"\r\n :;0159afA\0\xff")), max_size=2),
+)
+def test_reads_the_same_as_h11_in_what_that_takes(start: bytes, changes: list[tuple[int, int, int]]) -> None:
+    data = bytearray(start)
+    for position, deleted, byte in changes:
+        data[position : position + deleted] = bytes([byte])
+    theirs = _h11(bytes(data))
+    if theirs and theirs[0] >= 200:
+        ours = _read(bytes(data))
+        assert (ours.status, bytes(ours.body)) == theirs
+
+
+def test_what_follows_a_101_is_there_for_who_speaks_it() -> None:
+    data = RESPONSES["switching"][0] + b"\x81\x02hi"
+    for size in range(len(data) - 4, len(data) + 1):
+        reader = _http.ResponseReader()
+        reader.feed(data[:size])
+        assert (reader.complete, reader.rest) == (True, data[len(data) - 4 : size])
+    cut_reader = _read(data[:-5], eof=False)
+    assert (cut_reader.complete, cut_reader.rest) == (False, b"")
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_that_is_taken_as_it_comes_may_be_endless(chunked: bool) -> None:
+    head = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    reader = _http.ResponseReader(max_body=1000)
+    reader.feed(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+    for number in range(5000):
+        piece = b"%d" % number * 100
+        reader.feed(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+        assert reader.take_body() == piece
+        assert not reader.complete
+    assert reader.take_body() == b""
+    if chunked:
+        with pytest.raises(ClosedEarly, match=f"body, after {sum(len(str(n)) for n in range(5000)) * 100} bytes"):
+            reader.feed_eof()
+        reader.feed(b"0\r\n\r\n")
+    reader.feed_eof()
+    assert (reader.complete, reader.truncated) == (True, False)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50)), st.lists(st.integers(1, 30)))
+def test_what_is_taken_piece_by_piece_is_the_whole_body(chunks: list[bytes], sizes: list[int]) -> None:
+    data = CHUNKED_HEAD + b"".join(b"%x;x=y\r\n%s\r\n" % (len(c), c) for c in chunks) + b"0\r\n\r\n"
+    reader = _http.ResponseReader()
+    taken = b""
+    for piece in cut(data, sizes):
+        reader.feed(piece)
+        taken += reader.take_body()
+    assert reader.complete
+    assert taken == b"".join(chunks)
 
 
 def test_a_request_has_the_bytes_of_the_rfc() -> None:
@@ -222,3 +293,31 @@ def test_a_request_has_the_bytes_of_the_rfc() -> None:
 def test_nothing_is_smuggled_into_a_request(method: str, target: str, field: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="is not a"):
         _http.encode_request(method, target, [field])
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_the_length_of_a_request_is_not_the_callers_to_say(name: str) -> None:
+    with pytest.raises(ValueError, match="the body says its length"):
+        _http.encode_request("POST", "/", [(name, "1")], b"body")
+
+
+@given(
+    st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
+    st.from_regex(r"/[!-~]{0,30}", fullmatch=True),
+    st.lists(st.tuples(_NAMES, _VALUES), max_size=5),
+    st.binary(max_size=300),
+)
+def test_a_request_is_what_h11_reads(method: str, target: str, fields: list[tuple[str, str]], body: bytes) -> None:
+    server = h11.Connection(h11.SERVER)
+    server.receive_data(_http.encode_request(method, target, [("Host", "a"), *fields], body))
+    request = server.next_event()
+    assert isinstance(request, h11.Request)
+    assert (request.method, request.target) == (method.encode(), target.encode())
+    length = [("content-length", str(len(body)))] if body or method in ("POST", "PUT") else []
+    expected = [("host", "a"), *((name.lower(), value) for name, value in fields), *length]
+    assert [(name.decode(), value.decode()) for name, value in request.headers] == expected
+    received = b""
+    while isinstance(event := server.next_event(), h11.Data):
+        received += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert received == body
