@@ -59,9 +59,7 @@ def server_frame(
 def cut(data: bytes, sizes: t.Iterable[int]) -> t.Iterator[bytes]:
     """The data in pieces of these sizes, then what is left."""
     position = 0
-    for size in sizes:
-        if position >= len(data):
-            return
-        yield data[position : position + size]
+    for size in [*sizes, len(data)]:
+        if position < len(data):
+            yield data[position : position + size]
         position += size
-    yield data[position:]
