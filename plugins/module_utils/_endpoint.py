@@ -33,6 +33,8 @@ UNIX_PATH_MAX = 107
 
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "sse": 80, "https": 443, "wss": 443}
 _TLS = ("https", "wss")
+#: What daemons write for all addresses, and one of them.
+_ALL_ADDRESSES = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _URL = re.compile(r"^(?P<protocol>[a-z]+)(?P<unix>\+unix)?://(?P<rest>.*)$")
 _HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
@@ -108,6 +110,18 @@ def parse(value: t.Any, where: str = "", protocol: str | None = None) -> Endpoin
     if protocol and spoken != protocol:
         raise EndpointError(where, f"this endpoint speaks {protocol}, not {spoken}")
     return _checked(spoken, fields, where)
+
+
+def listening(address: str, protocol: str, where: str = "") -> Endpoint:
+    """The endpoint behind a daemon's listen key: a path, ``9000``, ``127.0.0.1:9000``.
+
+    :raises EndpointError: with ``where`` and what is wrong.
+    """
+    if address.startswith(("/", "@")):
+        return parse({"unix": address}, where, protocol)
+    host, _colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    return parse({"host": _ALL_ADDRESSES.get(host, host), "port": port}, where, protocol)
 
 
 def _split_url(text: str, where: str) -> dict[str, t.Any]:

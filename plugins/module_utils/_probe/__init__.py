@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from ._engine import ask_all, probe_all
+from ._queues import queues_of
 from ._record import Record, describe
 
-__all__ = ["Record", "ask_all", "describe", "probe_all"]
+__all__ = ["Record", "ask_all", "describe", "probe_all", "queues_of"]

@@ -17,9 +17,10 @@ import struct
 import typing as t
 from pathlib import Path
 
+from ._names import Address, Names
+
 if t.TYPE_CHECKING:
     from .._endpoint import Endpoint
-    from ._names import Address
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY, _DONE, _ERROR = 20, 3, 2  # types of messages: SOCK_DIAG_BY_FAMILY, NLMSG_DONE, NLMSG_ERROR
@@ -81,6 +82,16 @@ class Queues:
                 if everywhere or (listener.family, listener.name) == (family, packed):
                     return listener
         return None
+
+
+def queues_of(endpoints: t.Iterable[Endpoint]) -> list[dict[str, int] | None]:
+    """The queues of the local listeners behind endpoints, all at one moment."""
+    snapshot, names = Queues(), Names()
+    return [snapshot.of(endpoint, _known(names.addresses(endpoint))) for endpoint in endpoints]
+
+
+def _known(found: list[Address] | OSError | None) -> list[Address]:
+    return found if isinstance(found, list) else []
 
 
 def _grouped(found: t.Iterable[tuple[int, Listener]]) -> dict[int, list[Listener]]:
