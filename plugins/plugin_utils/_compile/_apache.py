@@ -215,9 +215,10 @@ def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str
     # A worker is held by a client's connection, not by the CPU: memory alone is the limit, up to Debian's usual scale.
     if mpm == "prefork":
         most = min(256, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max)
+        # After a reload prefork has so many processes, and adds one a second: fewer would let busy clients wait.
         return {
             "max_workers": most,
-            "start_servers": min(5, most),
+            "start_servers": min(50, most),
             "min_spare": min(5, most),
             "max_spare": min(10, most),
         }

@@ -63,6 +63,7 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
         check_text(f"{key}: {value}", f"{here}.headers.{key}")
     for number, location in enumerate(site["locations"]):
         _complete_location(location, site, f"{here}.locations[{number}]")
+        location["upstream"] = f"{site['name']}-{number}"
     paths = [
         (location["path"] if location["type"] != "php" else "PHP scripts", f"{here}.locations[{number}].path")
         for number, location in enumerate(site["locations"])
