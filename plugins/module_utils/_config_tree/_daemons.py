@@ -20,6 +20,7 @@ import typing as t
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Process, Running, ServiceError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
+from ansible_collections.weblab.stacks.plugins.module_utils._php_fpm_pools import read_pools
 
 Facts = t.Dict[str, t.Any]
 
@@ -204,9 +205,8 @@ class PhpFpm(Daemon):
 
     def facts(self, unit: str, tree: Tree) -> Facts:
         sockets = {}
-        for pool, keys in self._pools(tree).items():
-            address = keys.get("listen", "").replace("$pool", pool)
-            sockets[address] = {key: keys[key].replace("$pool", pool) for key in self._KEYS if key in keys}
+        for keys in self._pools(tree).values():
+            sockets[keys.get("listen", "")] = {key: keys[key] for key in self._KEYS if key in keys}
         return {"sockets": sockets}
 
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
@@ -232,18 +232,7 @@ class PhpFpm(Daemon):
         return [line for line in output.splitlines() if "WARNING" in line]
 
     def _pools(self, tree: Tree) -> dict[str, dict[str, str]]:
-        pools: dict[str, dict[str, str]] = {}
-        for path in tree.paths("pool.d/*.conf"):
-            keys: dict[str, str] = {}
-            for line in tree.read(path).splitlines():
-                section = re.match(r"\s*\[([^]]+)\]", line)
-                if section:
-                    keys = pools.setdefault(section[1], {}) if section[1] != "global" else {}
-                    continue
-                match = re.match(r"\s*([a-z_.]+)\s*=\s*(.*?)\s*(;.*)?$", line)
-                if match:
-                    keys[match[1]] = match[2].strip("\"'")
-        return pools
+        return read_pools(tree.read(path) for path in tree.paths("pool.d/*.conf"))
 
 
 def _new_child(before: Running, now: Running, title: str) -> str:
