@@ -19,6 +19,7 @@ from ._error import ClosedEarly, WireError
 
 #: Bounds on what a peer can make this side keep.
 MAX_HEAD = 64 * 1024
+MAX_FIELDS = 1000
 MAX_BODY = 64 * 1024
 MAX_LINE = 16 * 1024
 
@@ -59,19 +60,24 @@ class ResponseReader:
     def __init__(self, *, bodiless: bool = False, cgi: bool = False, max_body: int = MAX_BODY) -> None:
         self.status: int | None = None
         self.reason = ""
-        self.fields: list[tuple[str, str]] = []
         self.body = bytearray()
         self.complete = False
         self.truncated = False
         self._bodiless = bodiless
         self._cgi = cgi
         self._max_body = max_body
+        self._fields: list[tuple[str, list[str]]] = []  # a value's lines
         self._buffer = bytearray()
         self._searched = 0  # bytes of the buffer that have no LF
         self._overhead = 0  # bytes of header, trailer and chunk extensions
         self._body_size = 0
         self._left = 0  # bytes to come in the body or in the chunk
         self._step: t.Callable[[], bool] = self._read_field if cgi else self._read_status_line
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The header's fields as they came; a folded line is read as a space (RFC 9112, 5.2)."""
+        return [(name, " ".join(lines)) for name, lines in self._fields]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -136,14 +142,15 @@ class ResponseReader:
             return False
         if line == b"":
             self._end_of_head()
-        elif line[:1] in b" \t" and self.fields:  # obs-fold: a client reads it as a space (RFC 9112, 5.2)
-            name, value = self.fields[-1]
-            self.fields[-1] = name, f"{value} {line.strip().decode('latin-1')}"
+        elif line[:1] in b" \t" and self._fields:
+            self._fields[-1][1].append(line.strip().decode("latin-1"))
         else:
             name, colon, value = line.decode("latin-1").partition(":")
             if not colon or not _TOKEN.fullmatch(name):
                 raise WireError(f"{line[:80]!r} is not a header field")
-            self.fields.append((name, value.strip(" \t")))
+            if len(self._fields) == MAX_FIELDS:
+                raise WireError(f"the header of the answer has more than {MAX_FIELDS} fields")
+            self._fields.append((name, [value.strip(" \t")]))
         return True
 
     def _end_of_head(self) -> None:
@@ -152,7 +159,7 @@ class ResponseReader:
             return
         status = t.cast("int", self.status)
         if 100 <= status < 200 and status != 101:  # an interim response (RFC 9110, 15.2)
-            self.fields = []
+            self._fields.clear()
             self._step = self._read_status_line
         elif self._bodiless or status in (101, 204, 304):  # RFC 9112, 6.3, rules 1 and 2
             self.complete = True
@@ -167,7 +174,7 @@ class ResponseReader:
             self._step = self._read_until_close
 
     def _end_of_cgi_head(self) -> None:
-        if not self.fields:
+        if not self._fields:
             raise WireError("the answer has no CGI header")
         headers = self.headers
         match = _STATUS_FIELD.fullmatch(headers.get("status", "302" if "location" in headers else "200"))

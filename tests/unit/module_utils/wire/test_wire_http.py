@@ -106,6 +106,7 @@ def test_fields_are_joined_by_lower_case_name() -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", {}, "is not a chunk size"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", {}, "where a chunk should end"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * _http.MAX_LINE, {}, "longer than"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X:\r\n" * 1001, {}, "more than 1000 fields"),
         (b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"x" * 9000 + b"\r\n") * 9, {}, "the header of the answer is longer"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 9000, {}, "the header of the answer is longer"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * _http.MAX_LINE, {}, "longer than 16384"),
