@@ -48,9 +48,10 @@ def server_frame(
 ) -> bytes:
     """A WebSocket frame as a server spells it, or as one that breaks the rules would."""
     size = len(payload)
-    length = bytes([size]) if size < 126 else struct.pack(">BH", 126, size)
-    if size > 0xFFFF:
-        length = struct.pack(">BQ", 127, size)
+    if size < 126:
+        length = bytes([size])
+    else:
+        length = struct.pack(">BH", 126, size) if size < 0x10000 else struct.pack(">BQ", 127, size)
     if masked:  # with a mask of zeros: the payload stays as it is
         length, payload = bytes([length[0] | 0x80]) + length[1:], bytes(4) + payload
     return bytes([fin << 7 | reserved << 4 | opcode]) + length + payload
