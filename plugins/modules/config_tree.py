@@ -51,8 +51,13 @@ options:
         C(systemd-tmpfiles --create) and C(systemctl daemon-reload) run as needed, before the tree is changed.
       - An entry has exactly one of C(template), with C(vars) for additional variables, C(content), C(link) and
         C(state), which is V(absent) or V(directory).
-      - A file may have C(mode) (octal, in quotes, default V("0644")), C(owner) and C(group) (default V(root)), and
-        C(secret), which keeps its content out of diffs.
+      - A file may have C(mode) (octal, in quotes, default V("0644")), C(owner) and C(group) (default V(root)).
+      - A file with C(secret=true) has the mode V("0600") unless it says otherwise, and none that lets everybody read
+        it. Its content stays out of diffs, and its words out of what the daemon's test and log are quoted with.
+      - A directory inside O(root) may have C(exclusive=true). Everything in it that no owner declares, in this call or
+        in an earlier one, is removed. Without it, files that nobody declared stay.
+      - Where a file is declared, a symbolic link or a file with further names (hard links) is refused, as is a path
+        that leads through a symbolic link or out of O(root).
       - Two owners may declare the same path only alike. It then belongs to both, and goes with the last of them.
       - Templates are rendered as M(ansible.builtin.template) does it, with C(trim_blocks) and C(lstrip_blocks).
     type: dict
@@ -118,10 +123,17 @@ attributes:
     description: Shows what would change, and runs the daemon's own test where the daemon is installed.
     support: full
   diff_mode:
-    description: Shows every file with its real path. Files with C(secret) show that they change, not what.
+    description:
+      - Shows every file with its real path. Files with C(secret) show that they change, not what.
+      - The same holds for files of nobody's that are removed, when their mode keeps others from reading them.
     support: full
 notes:
   - Needs root.
+  - A run that is killed at any moment leaves the whole old or the whole new tree (unless RV(swap) would have been
+    V(stepwise)), and the daemon with the one or the other. The next run removes what is left of it, and applies what
+    it is given.
+  - A reload that does not end, or that the daemon ignores, fails after O(timeout) and is rolled back. The roll-back has
+    as long again.
 seealso:
   - module: weblab.stacks.endpoint_probe
 """
@@ -192,7 +204,9 @@ validated:
 swap:
   description:
     - V(exchange) when old and new tree changed places in one step, V(create) when there was no tree before.
-    - V(stepwise) when the file system refused that, so that the files were replaced one by one.
+    - V(stepwise) when the file system refused that, so that the files were replaced one by one, each in one step. A
+      warning says so. A run that is killed meanwhile leaves old and new files side by side, and the next run completes
+      them or takes them back.
     - V(remove) when nobody has a file in the tree any more, so that it went as a whole.
     - V(none) when no file of the tree changed.
   returned: always

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service, _tree
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Command
 
 # $1 staged tree, $2 final path, $3 directory and $4 its stand-in (or empty), then the command.
@@ -31,15 +30,16 @@ def available() -> bool:
     return _service.run(_unshare(["mount", "--bind", "/etc", "/etc"])).code == 0
 
 
-def run(staged: str, root: str, command: Command, timeout: float) -> _service.Completed:
-    """Run ``command`` where ``staged`` is mounted at ``root`` (which must exist)."""
-    with tempfile.TemporaryDirectory(prefix="weblab-") as directory:
-        stand_in = ""
-        if command.private:
-            stand_in = os.path.join(directory, "private")
-            copy_directories(command.private, stand_in)
-        argv = ["sh", "-c", _PREPARE, "sh", staged, root, command.private, stand_in, *command.argv]
-        return _service.run(_unshare(argv), timeout, command.env, command.stdin)
+def run(staged: str, root: str, command: Command, timeout: float, stand_in: str) -> _service.Completed:
+    """Run ``command`` where ``staged`` is mounted at ``root`` (which must exist).
+
+    :param stand_in: a path for the copy that takes the place of the command's private directory.
+    """
+    if command.private:
+        _tree.remove(stand_in)
+        copy_directories(command.private, stand_in)
+    argv = ["sh", "-c", _PREPARE, "sh", staged, root, command.private, stand_in, *command.argv]
+    return _service.run(_unshare(argv), timeout, command.env, command.stdin)
 
 
 def copy_directories(source: str, target: str) -> None:

@@ -31,7 +31,7 @@ SYSTEM_DIRECTORIES = (
     "/etc/ansible/facts.d",
 )
 
-_KEYS = frozenset({"path", "system", "content", "link", "state", "mode", "owner", "group", "secret"})
+_KEYS = frozenset({"path", "system", "content", "link", "state", "mode", "owner", "group", "secret", "exclusive"})
 
 
 class PlanError(ValueError):
@@ -40,7 +40,10 @@ class PlanError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One file, link or directory. ``None`` for mode, user or group means: whatever it is."""
+    """One file, link or directory. ``None`` for mode, user or group means: whatever it is.
+
+    ``mtime`` and ``links`` (how many names it has) are what was found on the host; nobody declares them.
+    """
 
     kind: str
     content: bytes = b""
@@ -48,6 +51,8 @@ class Node:
     mode: int | None = None
     user: str | None = None
     group: str | None = None
+    mtime: int | None = dataclasses.field(default=None, compare=False)
+    links: int = dataclasses.field(default=1, compare=False)
 
     def satisfied_by(self, live: Node | None) -> bool:
         """Does the live node already look as this one wants it?"""
@@ -67,6 +72,7 @@ class Declaration:
     node: Node | None
     owners: tuple[str, ...]
     secret: bool = False
+    exclusive: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Change:
 
     @property
     def system(self) -> bool:
-        return self.path.startswith("/")
+        return _is_system(self.path)
 
     @property
     def verb(self) -> str:
@@ -131,6 +137,21 @@ class Ledger:
     def paths(self) -> frozenset[str]:
         return frozenset().union(*self.owners.values())
 
+    def union(self, other: Ledger) -> Ledger:
+        """Everything that either of the two knows."""
+        owners = {
+            owner: self.owners.get(owner, frozenset()) | other.owners.get(owner, frozenset())
+            for owner in {**self.owners, **other.owners}
+        }
+        return Ledger(owners, self.secret | other.secret)
+
+    def system(self) -> Ledger:
+        """Only what lies outside of the tree."""
+        owners = {owner: frozenset(filter(_is_system, paths)) for owner, paths in self.owners.items()}
+        return Ledger(
+            {owner: paths for owner, paths in owners.items() if paths}, frozenset(filter(_is_system, self.secret))
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -171,8 +192,14 @@ def make_plan(
     owners: t.Iterable[str],
     ledger: Ledger,
     live: t.Callable[[str], Node | None],
+    below: t.Callable[[str], t.Sequence[str]] = lambda path: (),
+    root: str = "",
 ) -> Plan:
-    """Compare the declarations of ``owners`` with the live tree and the ledger."""
+    """Compare the declarations of ``owners`` with the live tree and the ledger.
+
+    :param live: what is at a path.
+    :param below: all paths below a directory.
+    """
     named = set(owners)
     after = {owner: paths for owner, paths in ledger.owners.items() if owner not in named}
     for declaration in declared.values():
@@ -185,21 +212,23 @@ def make_plan(
     new = Ledger(after, frozenset(secret & kept))
 
     changes = []
-    for path in sorted(ledger.paths - kept):
-        before = live(path)
-        if before is not None and path not in declared:
-            changes.append(Change(path, before, None, path in ledger.secret))
+    gone = (ledger.paths - kept) | _unwanted(declared, kept, below)
+    for path, node in _removable(gone - set(declared), live, below).items():
+        changes.append(Change(path, node, None, path in ledger.secret or _closed(path, node, ledger)))
     for declaration in declared.values():
-        before = live(declaration.path)
-        hidden = declaration.secret or declaration.path in ledger.secret
-        if declaration.node is None:
+        path, wanted = declaration.path, declaration.node
+        before = live(path)
+        hidden = declaration.secret or path in ledger.secret
+        if wanted is None:
             if before is not None and before.kind == "directory":
-                raise PlanError(f"{declaration.path} is a directory on the host; state: absent removes files and links")
+                raise PlanError(f"{path} is a directory on the host; state: absent removes files and links")
             if before is not None:
-                changes.append(Change(declaration.path, before, None, hidden))
-        elif not declaration.node.satisfied_by(before):
-            _refuse_directory_swap(declaration.path, before, declaration.node)
-            changes.append(Change(declaration.path, before, declaration.node, hidden))
+                changes.append(Change(path, before, None, hidden or _closed(path, before, ledger)))
+            continue
+        _refuse_link(posixpath.join(root, path), before, wanted)
+        if not wanted.satisfied_by(before):
+            _refuse_directory_swap(path, before, wanted)
+            changes.append(Change(path, before, wanted, hidden))
     return Plan(tuple(changes), new, new != ledger)
 
 
@@ -222,11 +251,15 @@ def _declaration(owner: str, entry: t.Any, where: str, root: str) -> Declaration
         raise PlanError(f"{where}: unknown key {unknown[0]!r}; an entry has {', '.join(sorted(_KEYS))}")
     if (entry.get("path") is None) == (entry.get("system") is None):
         raise PlanError(f"{where}: give either path (inside {root}) or system (outside of it)")
-    if entry.get("path") is not None:
-        path = _inside(str(entry["path"]), where, root)
-    else:
-        path = _system(str(entry["system"]), where)
-    return Declaration(path, _node(entry, where), (owner,), bool(entry.get("secret")))
+    given = str(entry["path"] if entry.get("path") is not None else entry["system"])
+    if any(character < " " for character in given):
+        raise PlanError(f"{where}: the path {given!r} has a control character in it")
+    path = _inside(given, where, root) if entry.get("path") is not None else _system(given, where)
+    node = _node(entry, where)
+    exclusive = bool(entry.get("exclusive"))
+    if exclusive and (node is None or node.kind != "directory" or _is_system(path)):
+        raise PlanError(f"{where}: exclusive goes with state: directory and a path inside {root}; {path} is not that")
+    return Declaration(path, node, (owner,), bool(entry.get("secret")), exclusive)
 
 
 def _node(entry: t.Mapping[str, t.Any], where: str) -> Node | None:
@@ -246,7 +279,14 @@ def _node(entry: t.Mapping[str, t.Any], where: str) -> Node | None:
         return Node("link", target=str(link))
     if not isinstance(content, str):
         raise PlanError(f"{where}: content is text, not {type(content).__name__}")
-    return Node("file", content.encode(), "", 0o644 if mode is None else mode, user or "root", group or "root")
+    if mode is None:
+        mode = 0o600 if entry.get("secret") else 0o644
+    elif entry.get("secret") and mode & 0o007:
+        raise PlanError(
+            f'{where}: mode "{mode:04o}" opens a secret file to every account of the host; give it "0600", or "0640"'
+            " and the group that reads it"
+        )
+    return Node("file", content.encode(), "", mode, user or "root", group or "root")
 
 
 def _mode(value: t.Any, where: str) -> int | None:
@@ -295,7 +335,9 @@ def _shared(known: Declaration, new: Declaration) -> Declaration:
             f"{' and '.join((*known.owners, owner))} declare {new.path} differently; give it to one of them,"
             " or let both declare the same"
         )
-    return Declaration(known.path, known.node, (*known.owners, owner), known.secret or new.secret)
+    return Declaration(
+        known.path, known.node, (*known.owners, owner), known.secret or new.secret, known.exclusive or new.exclusive
+    )
 
 
 def _refuse_files_with_children(declared: t.Mapping[str, Declaration]) -> None:
@@ -323,6 +365,49 @@ def _refuse_foreign(
                     f"{declared[path].owners[0]} declares {path}, which belongs to {owner} (not part of this call);"
                     f" declare both owners in one call, or let {owner} go first with `{owner}: []`"
                 )
+
+
+def _unwanted(
+    declared: t.Mapping[str, Declaration], kept: frozenset[str], below: t.Callable[[str], t.Sequence[str]]
+) -> frozenset[str]:
+    """What is in the exclusive directories and belongs to nobody."""
+    found: set[str] = set()
+    for declaration in declared.values():
+        if declaration.exclusive:
+            found.update(below(declaration.path))
+    return frozenset(found - kept)
+
+
+def _removable(
+    gone: t.AbstractSet[str], live: t.Callable[[str], Node | None], below: t.Callable[[str], t.Sequence[str]]
+) -> dict[str, Node]:
+    """What can go: a directory only where everything in it goes as well."""
+    found: dict[str, Node] = {}
+    for path in sorted(gone, reverse=True):
+        node = live(path)
+        if node is not None and (node.kind != "directory" or all(child in found for child in below(path))):
+            found[path] = node
+    return dict(sorted(found.items()))
+
+
+def _closed(path: str, node: Node, ledger: Ledger) -> bool:
+    # A file of somebody else's that not everybody may read: the diff must not open it.
+    return path not in ledger.paths and node.mode is not None and not node.mode & 0o004
+
+
+def _refuse_link(path: str, before: Node | None, after: Node) -> None:
+    if before is None or after.kind != "file":
+        return
+    if before.kind == "link":
+        raise PlanError(
+            f"{path} is a symbolic link to {before.target} on the host and declared as a file. Remove the link"
+            " (`state: absent` does it) or declare it with `link`; nothing was touched"
+        )
+    if before.links > 1:
+        raise PlanError(
+            f"{path} is a file with {before.links} names (hard links), so that it can be changed under another one."
+            f" `find DIRECTORY -samefile {path}` lists them; remove the others, or this one. Nothing was touched"
+        )
 
 
 def _refuse_directory_swap(path: str, before: Node | None, after: Node) -> None:
@@ -354,3 +439,7 @@ def _attributes(node: Node, other: Node | None) -> str:
             if None not in (mine, its) and mine != its:
                 lines.append(f"# {name}: {mine:04o}\n" if name == "mode" else f"# {name}: {mine}\n")
     return "".join(lines)
+
+
+def _is_system(path: str) -> bool:
+    return path.startswith("/")

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
-import glob
 import os
-import tempfile
 import time
 import typing as t
 
@@ -23,10 +22,13 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import 
     _namespace,
     _service,
     _tree,
+    _workplace,
 )
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon, Facts
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._mask import Mask
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import (
     LEDGER,
+    SYSTEM_DIRECTORIES,
     Change,
     Ledger,
     Node,
@@ -37,10 +39,14 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan i
 )
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._units import Decision, Units
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._workplace import Journal, Workplace
 
 _LOCKS = "/run/lock/weblab.stacks"
 _ATTEMPTS = 3
 _UNITS = "/etc/systemd/system/"
+#: What a probe's record says about the endpoint itself; the rest of it may quote what the daemon sent.
+_OWN_WORDS = frozenset({"endpoint", "address", "protocol", "state", "phase", "cause"})
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TransactionError(Exception):
@@ -91,23 +97,59 @@ class Transaction:
         self._root = os.path.realpath(request.root)
         self._live = Tree(self._root)
         self._declared = declare(request.owners, request.root)
+        self._left: list[Workplace] = []
+        self._journals: list[Journal] = []
+        self._ledger = Ledger()
+        self._mask = Mask((), ())
 
     def run(self) -> None:
-        if self._request.check:
-            self._once()
-            return
-        with _lock(self._root, self._request.timeout):
-            for leftover in glob.glob(f"{glob.escape(self._beside())}*"):
-                _tree.remove(leftover)
-            for _attempt in range(_ATTEMPTS):
-                with contextlib.suppress(_MovedError):
-                    self._once()
-                    return
+        try:
+            if self._request.check:
+                self._look_back()
+                self._once()
+                return
+            with _lock(self._root, self._request.timeout):
+                self._look_back()
+                self._clear_left()
+                for _attempt in range(_ATTEMPTS):
+                    with contextlib.suppress(_MovedError):
+                        self._once()
+                        for work in self._left:
+                            work.remove()
+                        return
+        except OSError as error:
+            self.result.changed = False
+            raise TransactionError(f"{explain(error, self._root)}\nNothing was changed.") from error
         self.result.changed = False
         raise TransactionError(
             f"Somebody else keeps writing into {self._root} while its new configuration is being prepared"
             f" ({_ATTEMPTS} attempts). Nothing was changed. Stop the other writer and run again."
         )
+
+    # -- what a killed run left ---------------------------------------------------------------
+
+    def _look_back(self) -> None:
+        self._left = _workplace.left(*os.path.split(self._root))
+        self._journals = [work.read_journal() for work in self._left]
+
+    def _clear_left(self) -> None:
+        """Everything but the journals goes now: they are of use until this run has succeeded."""
+        for work in _workplace.left(_marker.DIRECTORY, _slug(self._root)):
+            if work.abandoned:
+                work.remove()
+        if not self._left:
+            return
+        _marker.remove_temporary(self._root)
+        for work in self._left:
+            work.clear()
+        directories = {os.path.join(self._root, path) for path, stamp in self._live.fingerprint().items() if not stamp}
+        directories.update((self._root, os.path.dirname(self._root), *SYSTEM_DIRECTORIES))
+        for journal in self._journals:
+            directories.update(os.path.dirname(path) for path in journal.ledger.paths)
+        for directory in sorted(directories):
+            _tree.remove_temporary(directory)
+        if any(journal.created for journal in self._journals):
+            _tree.remove_empty(self._root)
 
     # -- the steps ----------------------------------------------------------------------------
 
@@ -124,8 +166,14 @@ class Transaction:
 
     def _plan(self) -> Plan:
         text = self._live.read(LEDGER) if self._live.exists(LEDGER) else None
-        ledger = Ledger.parse(text, os.path.join(self._root, LEDGER))
-        plan = make_plan(self._declared, self._request.owners, ledger, self._live.node)
+        recorded = ledger = Ledger.parse(text, os.path.join(self._root, LEDGER))
+        for journal in self._journals:
+            ledger = ledger.union(journal.ledger)
+        self._ledger = ledger
+        live = self._live
+        plan = make_plan(self._declared, self._request.owners, ledger, live.node, live.below, self._root)
+        plan = dataclasses.replace(plan, ledger_changed=plan.ledger != recorded)
+        self._mask = self._make_mask(plan)
         self.result.changed = bool(plan.changes) or plan.ledger_changed
         self.result.diff = [diff(change, self._root) for change in plan.changes]
         self.result.files = {"added": [], "changed": [], "removed": []}
@@ -133,14 +181,34 @@ class Transaction:
             self.result.files[change.verb].append(change.full(self._root))
         return plan
 
+    def _make_mask(self, plan: Plan) -> Mask:
+        hidden = {path for path in plan.ledger.secret if path not in self._declared}
+        nodes = [change.before for change in plan.changes if change.secret and change.before is not None]
+        nodes += [item.node for item in self._declared.values() if item.secret and item.node is not None]
+        secret = [*(self._live.read(path) for path in hidden), *(_text(node) for node in nodes)]
+        return Mask(secret, self._public())
+
+    def _public(self) -> t.Iterator[str]:
+        """What everybody who reads the result knows anyway."""
+        request = self._request
+        yield from (self._root, str(request.probe), str(request.listen), str(request.requires), self._daemon.service)
+        for declaration in self._declared.values():
+            yield declaration.path
+            if declaration.node is not None and not declaration.secret:
+                yield _text(declaration.node)
+
     def _unchanged(self, plan: Plan) -> None:
         """The files are right. Is the running daemon, too?"""
-        if plan.ledger_changed and not self._request.check:
-            _tree.apply(self._root, [_ledger_change(self._live, plan.ledger)])
-        if self._request.check and not self._daemon.installed():
-            return
+        if self._request.check:
+            if not self._daemon.installed():
+                return
+        else:
+            if plan.ledger_changed:
+                _tree.apply(self._root, [_ledger_change(self._live, plan.ledger)])
+            if self._left:
+                self._finish(plan)
         units = self._units(plan)
-        decisions = units.decisions((), (), {})
+        decisions = units.decisions((), self._old_units(), {})
         if not any(decision.needed for decision in decisions.values()):
             self._report(decisions)
             return
@@ -149,18 +217,22 @@ class Transaction:
         if self._request.check:
             return
         try:
-            # A run that was killed may have written these files and not used them.
-            _create_accounts_and_directories(plan.ledger.paths)
-            if any(path.startswith(_UNITS) for path in plan.ledger.paths):
-                _service.systemctl("daemon-reload")
+            self._finish(plan)
             units.act(decisions)
             self._probe(units)
-        except (_service.ServiceError, TransactionError) as error:
+        except (_service.ServiceError, TransactionError, OSError) as error:
             raise TransactionError(
                 f"The files in {self._root} are as declared and were not touched, but the running daemon is not as they"
-                f" say, and it could not be brought there.\n{error}\nMend what these words name, and run again."
+                f" say, and it could not be brought there.\n{self._words(error)}\n"
+                "Mend what these words name, and run again."
             ) from error
-        _marker.write(self._root, units.loaded())
+        self._remember(units)
+
+    def _finish(self, plan: Plan) -> None:
+        """A run that was killed may have written files and not used them."""
+        _create_accounts_and_directories(plan.ledger.paths)
+        if self._left or any(path.startswith(_UNITS) for path in plan.ledger.paths):
+            _service.systemctl("daemon-reload")
 
     def _preconditions(self) -> None:
         """Refuse what cannot work, before anything is touched."""
@@ -187,47 +259,66 @@ class Transaction:
         self.result.warnings += problems
 
     def _validate_only(self, plan: Plan) -> None:
-        if not os.path.isdir(self._root) or not self._daemon.installed() or not _prepared(plan):
+        if not self._daemon.installed():
             return
-        with tempfile.TemporaryDirectory(prefix="weblab-") as directory:
-            staged = os.path.join(directory, "tree")
-            self._stage(plan, staged)
-            if _namespace.available():
-                self._validate(plan, staged)
+        with _workplace.temporary(_marker.DIRECTORY, _slug(self._root)) as work:
+            prepared = _prepared(plan)
+            self._stage(plan if prepared else _without_strangers(plan), work)
+            if prepared and os.path.isdir(self._root) and _namespace.available():
+                self._validate(plan, work)
             try:
-                self._report(self._units(plan, Tree(staged)).decisions(*self._change(plan)))
+                self._report(self._units(plan, Tree(work.tree)).decisions(*self._change(plan)))
             except _service.ServiceError as error:
                 self.result.warnings.append(str(error))
 
     def _commit(self, plan: Plan) -> None:
-        staged = self._beside(str(os.getpid()))
+        work = Workplace.make(*os.path.split(self._root))
         undo = _Undo()
         units = self._units(plan)
         decisions: dict[str, Decision] = {}
-        change = self._change(plan)
         try:
+            change = self._change(plan)
+            self._write_journal(plan, work, change[1])
             # Units, accounts and directories first: the tree may belong to accounts that they create.
             undo.system([change for change in plan.system_changes if change.after is not None])
-            _create_accounts_and_directories(plan.ledger.paths)
-            self._replace_tree(plan, staged, undo)
+            self._prepare_system(plan)
+            self._replace_tree(plan, work, undo)
             decisions = units.decisions(*change)
             self._report(decisions)
             units.act(decisions)
             undo.system([change for change in plan.system_changes if change.after is None])
             self._probe(units)
+            self._remember(units)
         except _MovedError:
             undo.run()
             raise
         except Exception as error:
             # Whatever it was, a half-made change is worse: the old tree comes back.
-            expected = isinstance(error, (TransactionError, _service.ServiceError, _tree.TreeError, OSError))
-            problem = str(error) if expected else f"{type(error).__name__}: {error}"
-            self._roll_back(undo, units, decisions, problem)
+            self._roll_back(undo, units, decisions, self._words(error))
         finally:
-            _tree.remove(staged)
-        _marker.write(self._root, units.loaded())
+            work.remove()
 
-    def _replace_tree(self, plan: Plan, staged: str, undo: _Undo) -> None:
+    def _write_journal(self, plan: Plan, work: Workplace, units: t.Iterable[str]) -> None:
+        ledger = self._ledger.union(plan.ledger).system()
+        work.write_journal(Journal(ledger, tuple(units), not os.path.lexists(self._root)))
+
+    def _prepare_system(self, plan: Plan) -> None:
+        if self._left:
+            self._finish(plan)
+        else:
+            _create_accounts_and_directories(plan.ledger.paths)
+
+    def _words(self, error: Exception) -> str:
+        """What a failure says to the user."""
+        if isinstance(error, OSError):
+            return explain(error, self._root)
+        if isinstance(error, _service.ServiceError):
+            return self._mask.text(str(error))
+        if isinstance(error, (TransactionError, _tree.TreeError)):
+            return str(error)
+        return self._mask.text(f"{type(error).__name__}: {error}")
+
+    def _replace_tree(self, plan: Plan, work: Workplace, undo: _Undo) -> None:
         if not plan.tree_changes and not plan.ledger_changed:
             return
         new = not os.path.lexists(self._root)
@@ -235,66 +326,81 @@ class Transaction:
             os.makedirs(self._root, mode=0o755)
             undo.add(lambda: _tree.remove_empty(self._root))
         seen = self._live.fingerprint()
-        self._stage(plan, staged)
+        self._stage(plan, work)
         in_namespace = _namespace.available()
         if in_namespace:
-            self._validate(plan, staged)
-        _tree.sync(os.path.dirname(staged))
+            self._validate(plan, work)
+        _tree.sync(work.path)
         if self._live.fingerprint() != seen:
             raise _MovedError
         if new:
-            os.rename(staged, self._root)
+            os.rename(work.tree, self._root)
             self.result.swap = "create"
-            undo.add(lambda: os.rename(self._root, staged))
-        elif not plan.ledger.owners and Tree(staged).empty():
+            undo.add(lambda: os.rename(self._root, work.tree))
+        elif not plan.ledger.owners and Tree(work.tree).empty():
             # The last owner let go of its last file, and nobody else has one: the tree goes with them.
-            _tree.remove(staged)
-            os.rename(self._root, staged)
+            _tree.remove(work.tree)
+            os.rename(self._root, work.tree)
             self.result.swap = "remove"
-            undo.add(lambda: os.rename(staged, self._root))
-        elif _tree.exchange(staged, self._root):
+            undo.add(lambda: os.rename(work.tree, self._root))
+        elif _tree.exchange(work.tree, self._root):
             self.result.swap = "exchange"
-            undo.add(lambda: self._exchange_back(plan, staged))
+            undo.add(lambda: self._touch_watched(plan))
+            undo.add(lambda: _tree.exchange(work.tree, self._root))
         else:
-            self.result.swap = "stepwise"
-            undo.files(self._root, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
+            self._replace_stepwise(plan, undo)
         _tree.sync_directory(os.path.dirname(self._root))
         if not in_namespace and not self._daemon.needs_namespace:
             # The weaker way: the tree is live already, but no daemon has been told to read it.
             self._validate(plan, None)
 
-    def _exchange_back(self, plan: Plan, staged: str) -> None:
-        _tree.exchange(staged, self._root)
+    def _replace_stepwise(self, plan: Plan, undo: _Undo) -> None:
+        self.result.swap = "stepwise"
+        self.result.warnings.append(
+            f"The file system cannot exchange {self._root} for another directory (it is a mount point, or comes from a"
+            " lower layer of an overlay): its files were replaced one by one. Had this run been killed meanwhile, there"
+            " would have been old and new files side by side until the next run."
+        )
+        undo.add(lambda: self._touch_watched(plan))
+        # First the ledger of both: a run that is killed here leaves no file without an owner.
+        undo.files(self._root, [_ledger_change(self._live, self._ledger.union(plan.ledger))])
+        undo.files(self._root, plan.tree_changes)
+        undo.files(self._root, [_ledger_change(self._live, plan.ledger)])
+
+    def _touch_watched(self, plan: Plan) -> None:
+        # A daemon that watches a file has seen the new one, and takes only a younger one for the old one's return.
         for change in plan.tree_changes:
             if change.verb == "changed" and self._daemon.watches(change.path):
                 _tree.touch(os.path.join(self._root, change.path))
 
-    def _stage(self, plan: Plan, staged: str) -> None:
-        _tree.stage(self._root, staged)
-        _tree.apply(staged, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
+    def _stage(self, plan: Plan, work: Workplace) -> None:
+        _tree.stage(self._root, work.tree)
+        _tree.apply(work.tree, [*plan.tree_changes, _ledger_change(self._live, plan.ledger)])
 
-    def _validate(self, plan: Plan, staged: str | None) -> None:
-        """Run the daemon's own test; ``staged`` is None when the new tree is at its final path already."""
-        commands = self._daemon.commands(Tree(staged or self._root), [change.path for change in plan.tree_changes])
+    def _validate(self, plan: Plan, work: Workplace | None) -> None:
+        """Run the daemon's own test; ``work`` is None when the new tree is at its final path already."""
+        commands = self._daemon.commands(
+            Tree(work.tree if work else self._root), [change.path for change in plan.tree_changes]
+        )
         if not commands:
             return
         outputs = []
         validated = self.result.validated = {
             "command": " && ".join(map(str, commands)),
-            "way": "namespace" if staged else "swapped",
+            "way": "namespace" if work else "swapped",
             "output": "",
         }
         for command in commands:
-            if staged:
-                done = _namespace.run(staged, self._root, command, self._request.timeout)
+            if work:
+                done = _namespace.run(work.tree, self._root, command, self._request.timeout, work.private)
             else:
                 done = _service.run(command.argv, self._request.timeout, command.env, command.stdin)
-            output = self._daemon.summary(done.output)
+            output = self._mask.text(self._daemon.summary(done.output))
             outputs.append(output)
             validated["output"] = "\n".join(outputs)
             if done.code != 0:
                 raise TransactionError(f"`{command}` refuses the new configuration of {self._root}:\n{output}")
-            self.result.warnings += self._daemon.warnings(done.output)
+            self.result.warnings += map(self._mask.text, self._daemon.warnings(done.output))
 
     def _probe(self, units: Units) -> None:
         if not self._request.probe:
@@ -302,10 +408,15 @@ class Transaction:
         from ansible_collections.weblab.stacks.plugins.module_utils._probe import describe, probe_all
 
         records = probe_all(list(self._request.probe), max(units.remaining(), 1.0), True)
-        self.result.probe = [record.as_dict() for record in records]
+        self.result.probe = [
+            {key: value if key in _OWN_WORDS else self._mask.value(value) for key, value in record.as_dict().items()}
+            for record in records
+        ]
         bad = [record for record in records if not record.ok]
         if bad:
-            raise TransactionError(f"With the new configuration these endpoints do not answer:\n{describe(bad)}")
+            raise TransactionError(
+                f"With the new configuration these endpoints do not answer:\n{self._mask.text(describe(bad))}"
+            )
 
     def _roll_back(self, undo: _Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str) -> t.NoReturn:
         touched = undo.any
@@ -314,15 +425,25 @@ class Transaction:
             units.put_back(decisions)
         except (_service.ServiceError, _tree.TreeError, OSError) as error:
             raise TransactionError(
-                f"{problem}\nRolling back failed as well: {error}\nLook at {self._root} and at the service by hand."
+                f"{problem}\nRolling back failed as well: {self._words(error)}\n"
+                f"Look at {self._root} and at the service by hand."
             ) from error
         self.result.rolled_back = touched
         self.result.changed = False
         if decisions:
-            _marker.write(self._root, units.loaded())
+            self._remember(units)
         serves = " and serves" if any(before.unit.up for before in units.before.values()) else ""
         state = f"The old configuration was restored{serves}." if touched else "Nothing was changed."
         raise TransactionError(f"{problem}\n{state} Correct what the words above name, and run again.")
+
+    def _remember(self, units: Units) -> None:
+        try:
+            _marker.write(self._root, units.loaded())
+        except OSError as error:
+            self.result.warnings.append(
+                f"{explain(error, _marker.DIRECTORY)}. What the daemon has loaded could not be noted there; the next"
+                " run may reload it without need."
+            )
 
     # -- small things -------------------------------------------------------------------------
 
@@ -334,15 +455,17 @@ class Transaction:
         """What changes, and the units and their facts before: asked while the old tree is still the live one."""
         old_units = self._daemon.units(self._live)
         facts = {name: self._daemon.facts(name, self._live) for name in old_units}
-        return [change.path for change in plan.changes], old_units, facts
+        return [change.path for change in plan.changes], {**self._old_units(), **old_units}, facts
+
+    def _old_units(self) -> dict[str, bool]:
+        """Units that a killed run should have stopped."""
+        return {name: False for journal in self._journals for name in journal.units}
 
     def _report(self, decisions: t.Mapping[str, Decision]) -> None:
         self.result.actions = {name: decision.action for name, decision in decisions.items()}
-        self.result.reasons = {name: decision.reason for name, decision in decisions.items() if decision.reason}
-
-    def _beside(self, tail: str = "") -> str:
-        directory, name = os.path.split(self._root)
-        return os.path.join(directory, f".{name}.weblab-{tail}")
+        self.result.reasons = {
+            name: self._mask.text(decision.reason) for name, decision in decisions.items() if decision.reason
+        }
 
 
 class _Undo:
@@ -350,6 +473,7 @@ class _Undo:
 
     def __init__(self) -> None:
         self._steps: list[t.Callable[[], t.Any]] = []
+        self._units = False
 
     @property
     def any(self) -> bool:
@@ -359,22 +483,51 @@ class _Undo:
         self._steps.append(step)
 
     def files(self, base: str, changes: t.Sequence[Change]) -> None:
-        self.add(lambda: _tree.apply(base, [change.reversed() for change in changes]))
-        _tree.apply(base, changes)
+        _tree.apply(base, changes, lambda change: self.add(lambda: _tree.apply(base, [change.reversed()])))
 
     def system(self, changes: t.Sequence[Change]) -> None:
         """Apply changes outside of the tree; systemd reads its units anew, now and on the way back."""
-        if changes:
-            units = any(change.path.startswith(_UNITS) for change in changes)
-            if units:
-                self.add(lambda: _service.systemctl("daemon-reload"))
-            self.files("/", changes)
-            if units:
-                _service.systemctl("daemon-reload")
+        units = any(change.path.startswith(_UNITS) for change in changes)
+        self._units |= units
+        self.files("/", changes)
+        if units:
+            _service.systemctl("daemon-reload")
 
     def run(self) -> None:
-        while self._steps:
-            self._steps.pop()()
+        """Take back as much as can be, also where one step fails.
+
+        :raises: what the first step that failed did.
+        """
+        failed: list[Exception] = []
+        touched = self.any
+        steps = [*reversed(self._steps), *([_daemon_reload] if self._units and touched else [])]
+        self._steps = []
+        for step in steps:
+            try:
+                step()
+            except (OSError, _tree.TreeError, _service.ServiceError) as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+
+def _daemon_reload() -> None:
+    _service.systemctl("daemon-reload")
+
+
+def explain(error: OSError, root: str) -> str:
+    """What is wrong, where, and what to do."""
+    where = error.filename2 or error.filename or root
+    what = f"{where}: {error.strerror or error}"
+    if error.errno in _FULL:
+        return f"{what}. The file system is full: free space or inodes there (`df -h {root}; df -i {root}`)"
+    if error.errno == errno.EROFS:
+        return f"{what}. Mount it read-write (`findmnt --target {root}` shows it, `dmesg` may say why it is not)"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{what}. Run as root (`become: true`); `lsattr -d {root}` shows whether it is made immutable"
+    if error.errno == errno.EIO:
+        return f"{what}. The disk fails, look at `dmesg`"
+    return what
 
 
 def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
@@ -395,7 +548,7 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
 def _lock(root: str, timeout: float) -> t.Iterator[None]:
     """One transaction at a time per tree; the kernel lets go when the holder dies."""
     os.makedirs(_LOCKS, mode=0o755, exist_ok=True)
-    path = os.path.join(_LOCKS, f"{root.strip('/').replace('/', '-')}.lock")
+    path = os.path.join(_LOCKS, f"{_slug(root)}.lock")
     deadline = time.monotonic() + timeout
     with open(path, "a+", encoding="utf-8") as file:
         while True:
@@ -437,3 +590,24 @@ def _prepared(plan: Plan) -> bool:
 
 def _what(item: t.Mapping[str, t.Any]) -> str:
     return f" ({item['what']})" if item.get("what") else ""
+
+
+def _without_strangers(plan: Plan) -> Plan:
+    """The plan for a look at it on a host where its accounts are not made yet."""
+    changes = []
+    for change in plan.changes:
+        node = change.after
+        if node is not None:
+            user = node.user if node.user is None or _tree.user_id(node.user) is not None else None
+            group = node.group if node.group is None or _tree.group_id(node.group) is not None else None
+            node = dataclasses.replace(node, user=user, group=group)
+        changes.append(dataclasses.replace(change, after=node))
+    return dataclasses.replace(plan, changes=tuple(changes))
+
+
+def _slug(root: str) -> str:
+    return root.strip("/").replace("/", "-")
+
+
+def _text(node: Node) -> str:
+    return node.content.decode("utf-8", "replace")

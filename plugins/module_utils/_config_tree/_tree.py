@@ -9,23 +9,32 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import errno
 import fnmatch
 import grp
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import stat
 import time
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import LEDGER, Change, Node
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import (
+    LEDGER,
+    SYSTEM_DIRECTORIES,
+    Change,
+    Node,
+)
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 #: The file system cannot exchange these two directories (overlayfs lower layers, mount points, old kernels).
 _NO_EXCHANGE = (errno.EXDEV, errno.EBUSY, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+#: A file on its way: hidden, and with the tilde that programs which read whole directories pass over.
+_TEMPORARY = re.compile(r"\..*\.weblab-(\d+)~")
 
 
 class TreeError(Exception):
@@ -61,14 +70,12 @@ class Tree:
 
     def node(self, path: str) -> Node | None:
         """What is at ``path`` (relative, or absolute for a system file), without following links."""
-        parent = os.path.dirname(path)
-        while parent and not path.startswith("/"):
+        for parent in _parents(path):
             if os.path.islink(os.path.join(self.base, parent)):
                 raise TreeError(
-                    f"{os.path.join(self.base, parent)} is a symbolic link; writing through it could leave the tree."
-                    " Replace it by a directory, nothing was touched"
+                    f"{os.path.join(self.base, parent)} is a symbolic link; writing {path} through it could leave"
+                    f" {os.path.dirname(parent) or self.base}. Replace it by a directory, nothing was touched"
                 )
-            parent = os.path.dirname(parent)
         full = os.path.join(self.base, path)
         try:
             info = os.lstat(full)
@@ -81,8 +88,17 @@ class Tree:
             return Node("directory", **owner)  # type: ignore[arg-type]
         if stat.S_ISREG(info.st_mode):
             with open(full, "rb") as file:
-                return Node("file", file.read(), **owner)  # type: ignore[arg-type]
+                found = {"mtime": info.st_mtime_ns, "links": info.st_nlink}
+                return Node("file", file.read(), **owner, **found)  # type: ignore[arg-type]
         raise TreeError(f"{full} is neither a file, a link nor a directory; move it away first, nothing was touched")
+
+    def below(self, path: str) -> list[str]:
+        """Every path below a directory; links are not followed."""
+        found = []
+        for directory, names, files in os.walk(os.path.join(self.base, path)):
+            inside = directory if path.startswith("/") else os.path.relpath(directory, self.base)
+            found += [os.path.join(inside, name) for name in (*names, *files)]
+        return found
 
     def empty(self) -> bool:
         """Nothing but directories is left (and the ledger, if nobody owns anything)."""
@@ -133,7 +149,8 @@ def newest(fingerprint: t.Mapping[str, tuple[int, ...]]) -> float:
 def stage(live: str, staged: str) -> None:
     """Copy the live tree beside itself: modes, owners, links and modification times stay as they are."""
     if not os.path.isdir(live):
-        os.makedirs(staged, mode=0o755)
+        os.makedirs(staged)
+        os.chmod(staged, 0o755)
         return
     for directory, names, files in os.walk(live):
         relative = os.path.relpath(directory, live)
@@ -146,40 +163,59 @@ def stage(live: str, staged: str) -> None:
         _copy_attributes(directory, os.path.normpath(os.path.join(staged, os.path.relpath(directory, live))))
 
 
-def apply(base: str, changes: t.Sequence[Change]) -> None:
-    """Make the changes below ``base`` (or at their absolute paths), each file atomically."""
-    gone = [change for change in changes if change.after is None]
-    for change in sorted(gone, key=lambda item: item.path, reverse=True):
-        remove_empty(os.path.join(base, change.path))
+def apply(base: str, changes: t.Sequence[Change], done: t.Callable[[Change], object] = lambda change: None) -> None:
+    """Make the changes below ``base`` (or at their absolute paths), each file atomically.
+
+    All new files are written before the first one takes its place: a full disk is met before anything has changed.
+
+    :param done: told every change that has been made.
+    """
     kept = [change for change in changes if change.after is not None]
-    for change in sorted(kept, key=lambda item: (item.after is not None and item.after.kind != "directory", item.path)):
-        if change.after is not None:
-            write(os.path.join(base, change.path), change.after)
+    gone = sorted((change for change in changes if change.after is None), key=lambda item: item.path, reverse=True)
+    for change in [item for item in gone if any(other.path.startswith(f"{item.path}/") for other in kept)]:
+        # A file makes room for a directory.
+        remove_empty(os.path.join(base, change.path))
+        done(change)
+        gone.remove(change)
+    new = [*_missing_parents(base, kept), *kept]
+    files = [change for change in new if change.after is not None and change.after.kind != "directory"]
+    ready: dict[str, str] = {}
+    try:
+        for change in sorted(set(new) - set(files), key=lambda item: item.path):
+            _put_directory(os.path.join(base, change.path), t.cast(Node, change.after))
+            done(change)
+        for change in files:
+            path = os.path.join(base, change.path)
+            ready[path] = _temporary(path)
+            _prepare(path, ready[path], t.cast(Node, change.after))
+        for change in gone:
+            remove_empty(os.path.join(base, change.path))
+            done(change)
+        for change in sorted(files, key=lambda item: item.path):
+            path = os.path.join(base, change.path)
+            os.replace(ready[path], path)
+            del ready[path]
+            done(change)
+    finally:
+        for temporary in ready.values():
+            remove_empty(temporary)
 
 
 def write(path: str, node: Node) -> None:
     """Create or replace one file, link or directory; a reader sees the old or the new, never a part."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    if node.kind == "directory":
-        if not os.path.isdir(path):
-            os.mkdir(path, 0o755)
-        _set_attributes(path, path, node)
-        return
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.weblab-{os.getpid()}")
+    apply("/", [Change(path, None, node)])
+
+
+def remove_temporary(directory: str) -> None:
+    """Remove the files on their way that processes left there which are dead by now."""
     try:
-        if node.kind == "link":
-            os.symlink(node.target, temporary)
-        else:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(node.content)
-                _set_attributes(path, temporary, node)
-                file.flush()
-                os.fsync(file.fileno())
-            _later_than(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        remove_empty(temporary)
-        raise
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        match = _TEMPORARY.fullmatch(name)
+        if match and not os.path.exists(f"/proc/{match[1]}"):
+            remove_empty(os.path.join(directory, name))
 
 
 def touch(path: str) -> None:
@@ -192,8 +228,11 @@ def sync(path: str) -> None:
     """Everything below reaches the disk before the swap: a power cut leaves whole trees only."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if not hasattr(_libc, "syncfs") or _libc.syncfs(descriptor) != 0:
+        if not hasattr(_libc, "syncfs"):
             os.sync()
+        elif _libc.syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
     finally:
         os.close(descriptor)
 
@@ -216,7 +255,7 @@ def exchange(one: str, other: str) -> bool:
     code = ctypes.get_errno()
     if code in _NO_EXCHANGE:
         return False
-    raise TreeError(f"cannot exchange {one} and {other}: {os.strerror(code)}")
+    raise OSError(code, os.strerror(code), one, None, other)
 
 
 def remove(path: str) -> None:
@@ -238,6 +277,69 @@ def remove_empty(path: str) -> None:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _parents(path: str) -> list[str]:
+    """The directories above a path that must be none but directories, the innermost first."""
+    found = []
+    parent = os.path.dirname(path)
+    while parent and (not path.startswith("/") or parent.startswith(SYSTEM_DIRECTORIES)):
+        found.append(parent)
+        parent = os.path.dirname(parent)
+    return found
+
+
+def _temporary(path: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name[:200]}.weblab-{os.getpid()}~")
+
+
+def _missing_parents(base: str, changes: t.Iterable[Change]) -> list[Change]:
+    """The directories that nobody declares and that the changes need."""
+    declared = {change.path for change in changes}
+    missing: dict[str, Change] = {}
+    for path in sorted(declared):
+        parent = os.path.dirname(path)
+        while parent not in ("", "/") and parent not in declared and not os.path.lexists(os.path.join(base, parent)):
+            missing[parent] = Change(parent, None, Node("directory", mode=0o755))
+            parent = os.path.dirname(parent)
+    return list(missing.values())
+
+
+def _put_directory(path: str, node: Node) -> None:
+    if os.path.isdir(path):
+        _set_attributes(path, path, node)
+        return
+    # It gets its mode and owner before it gets its name.
+    temporary = _temporary(path)
+    os.mkdir(temporary, 0o700)
+    try:
+        _set_attributes(path, temporary, dataclasses.replace(node, mode=0o755 if node.mode is None else node.mode))
+        os.rename(temporary, path)
+    except BaseException:
+        remove_empty(temporary)
+        raise
+
+
+def _prepare(path: str, temporary: str, node: Node) -> None:
+    """The new file or link under another name, complete but for the last step."""
+    if node.kind == "link":
+        os.symlink(node.target, temporary)
+        return
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(node.content)
+            _set_attributes(path, temporary, node)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # A write that fails does not say where.
+        error.filename = error.filename or path
+        raise
+    if node.mtime is not None:
+        os.utime(temporary, ns=(node.mtime, node.mtime))
+    else:
+        _later_than(path, temporary)
 
 
 def _stamp(info: os.stat_result) -> tuple[int, ...]:
@@ -297,16 +399,29 @@ def _later_than(old: str, new: str) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    mode = os.lstat(source).st_mode
-    if stat.S_ISLNK(mode):
+    info = os.lstat(source)
+    if stat.S_ISREG(info.st_mode) and info.st_nlink > 1 and _linked(source, target):
+        return
+    if stat.S_ISLNK(info.st_mode):
         os.symlink(os.readlink(source), target)
-    elif stat.S_ISREG(mode):
+    elif stat.S_ISREG(info.st_mode):
         shutil.copyfile(source, target)
     else:
         raise TreeError(
             f"{source} is no file, link or directory; a configuration tree holds nothing else. Move it away"
         )
     _copy_attributes(source, target)
+
+
+def _linked(source: str, target: str) -> bool:
+    """A file with other names keeps them; False on another file system, where the copy is only looked at."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def _copy_attributes(source: str, target: str) -> None:
