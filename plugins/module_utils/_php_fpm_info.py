@@ -64,7 +64,7 @@ def _page(status: t.Any) -> t.Mapping[str, t.Any]:
     if isinstance(status, (str, bytes)):
         try:
             status = json.loads(status, strict=False)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError("status", f"this is not JSON; ask for {PATH}?json or {PATH}?json&full: {error}") from None
     if not isinstance(status, t.Mapping) or not isinstance(status.get("active processes"), int):
         raise DataError("status", "this is not the status of a PHP-FPM pool: it has no number of active processes")

@@ -14,14 +14,13 @@ runs as, loads the application, and ends before it opens a socket. It sees a pri
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import re
 import signal
-import socket
 import typing as t
 
+from ansible_collections.weblab.stacks.plugins.module_utils import _uwsgi_info
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Command, Daemon, Facts
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError
@@ -34,7 +33,6 @@ RUNTIME = "/run/uwsgi"
 _DRY_RUN = "[uwsgi]\nlazy-apps = false\nlazy = false\nstrict = true\nneed-app = true\nno-server = true\n"
 #: A reload executes uWSGI anew under the same pid and account, and with the sockets that are open.
 _FIXED = re.compile(r"(.*socket|http|https|listen|uid|gid|stats|master-fifo)$")
-_STATS_LIMIT = 1 << 20
 #: What uWSGI says each time that it starts.
 _CHATTER = re.compile(
     r"your |mapped |compiled with|os: |nodename: |machine: |clock source|pcre |detected |lock engine|thunder |spawned "
@@ -158,12 +156,7 @@ def _path(unit: str) -> str:
 
 def _keys(tree: Tree, path: str) -> dict[str, list[str]]:
     """The options of an ini file; ``%n`` is its name without the suffix."""
-    keys: dict[str, list[str]] = {}
-    for line in tree.read(path).splitlines():
-        match = re.match(r"\s*([a-z0-9_-]+)\s*=\s*(.*?)\s*$", line)
-        if match:
-            keys.setdefault(match[1], []).append(match[2].replace("%n", os.path.basename(path)[:-4]))
-    return keys
+    return _uwsgi_info.options(tree.read(path), os.path.basename(path)[:-4])
 
 
 def _fixed(tree: Tree, path: str) -> Facts:
@@ -196,20 +189,4 @@ def _missing(keys: t.Mapping[str, list[str]], before: Running, now: Running) -> 
 
 def _stats(keys: t.Mapping[str, list[str]]) -> dict[str, t.Any]:
     """What the stats socket says; empty when it says nothing."""
-    address = keys.get("stats", [""])[-1]
-    host, _colon, port = address.rpartition(":")
-    family = socket.AF_INET if port.isdigit() and not address.startswith("/") else socket.AF_UNIX
-    try:
-        with socket.socket(family) as client:
-            client.settimeout(1)
-            client.connect((host or "127.0.0.1", int(port)) if family == socket.AF_INET else address)
-            received = bytearray()
-            while len(received) < _STATS_LIMIT:
-                part = client.recv(65536)
-                if not part:
-                    break
-                received += part
-        stats = json.loads(received)
-    except (OSError, ValueError):
-        return {}
-    return stats if isinstance(stats, dict) else {}
+    return _uwsgi_info.statistics(keys["stats"][-1], timeout=1) if "stats" in keys else {}

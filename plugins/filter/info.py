@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What monitoring pages of application servers say, for pages that came another way than by the modules."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils import _php_fpm_info, _uwsgi_info
+from ..module_utils._errors import DataError
+
+
+def php_fpm_info(status: t.Any, max_children: t.Any = None) -> dict[str, t.Any]:
+    try:
+        return _php_fpm_info.summary(status, max_children)
+    except DataError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def uwsgi_info(stats: t.Any) -> dict[str, t.Any]:
+    try:
+        return _uwsgi_info.summary(stats)
+    except DataError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+class FilterModule:
+    """Filters that read what application servers say of themselves."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filters by name."""
+        return {"php_fpm_info": php_fpm_info, "uwsgi_info": uwsgi_info}
