@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import time
 import typing as t
@@ -69,11 +71,13 @@ class Process:
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A daemon at one moment: its main process, that one's children, and daemons that it runs itself."""
+    """A daemon at one moment: its main process, that one's children and pipes, and daemons that it runs itself."""
 
     main: Process | None = None
     children: frozenset[Process] = frozenset()
     parts: t.Mapping[str, Running] = dataclasses.field(default_factory=dict)
+    #: Name of a pipe that the main process has open -> when it was made, in seconds since the epoch.
+    pipes: t.Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -81,21 +85,27 @@ def run(
 ) -> Completed:
     """Run a command; a missing program and a time-out are results like any other."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(argv),
-            input=stdin.encode(),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=max(timeout, 0.1),
             env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-            check=False,
+            start_new_session=True,
         )
     except FileNotFoundError:
         return Completed(127, f"{argv[0]}: not found")
-    except subprocess.TimeoutExpired as error:
-        text = (error.output or b"").decode("utf-8", "replace").strip()
-        return Completed(124, f"{text}\n{' '.join(argv)}: no end after {timeout:.0f} s".strip())
-    return Completed(done.returncode, done.stdout.decode("utf-8", "replace").strip())
+    with process:
+        try:
+            output, _none = process.communicate(stdin.encode(), max(timeout, 0.1))
+        except subprocess.TimeoutExpired as error:
+            text = (error.output or b"").decode("utf-8", "replace").strip()
+            return Completed(124, f"{text}\n{' '.join(argv)}: no end after {timeout:.0f} s".strip())
+        finally:
+            if process.poll() is None:
+                # With everything that it started: a script's children would go on without it.
+                os.killpg(process.pid, signal.SIGKILL)
+    return Completed(process.returncode, output.decode("utf-8", "replace").strip())
 
 
 def show(names: t.Collection[str]) -> dict[str, Unit]:
@@ -135,6 +145,15 @@ def running(pid: int) -> Running:
     return Running(main, frozenset(item for item in everyone if item is not None and item.parent == pid))
 
 
+def stopped(pid: int) -> bool:
+    """Is the process held by a signal or a debugger, so that it does nothing at all?"""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except OSError:
+        return False
+
+
 def process(pid: int) -> Process | None:
     """None when there is no such process, or it is only a zombie."""
     try:
@@ -147,6 +166,17 @@ def process(pid: int) -> Process | None:
     if fields[0] in (b"Z", b"X"):
         return None
     return Process(pid, int(fields[1]), int(fields[19]), int(fields[25]), title)
+
+
+def pipes(pid: int) -> dict[str, float]:
+    """The pipes that a process has open, and when each was made; nothing where the kernel does not show it."""
+    found = {}
+    for path in _descriptors(pid):
+        with contextlib.suppress(OSError):
+            name = os.readlink(path)
+            if name.startswith("pipe:"):
+                found[name] = os.stat(path).st_ctime
+    return found
 
 
 class Words:
@@ -179,16 +209,17 @@ class Words:
 def _error_logs(pid: int) -> set[str]:
     # The daemon itself knows best where it logs: its open files do not lie.
     found: set[str] = set()
-    try:
-        descriptors = os.listdir(f"/proc/{pid}/fd") if pid else []
-    except OSError:
-        return found
-    for descriptor in descriptors:
-        try:
-            path = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-        except OSError:
-            continue
-        name = os.path.basename(path)
-        if path.startswith("/") and name.endswith(".log") and "access" not in name and os.path.isfile(path):
-            found.add(path)
+    for descriptor in _descriptors(pid):
+        with contextlib.suppress(OSError):
+            path = os.readlink(descriptor)
+            name = os.path.basename(path)
+            if path.startswith("/") and name.endswith(".log") and "access" not in name and os.path.isfile(path):
+                found.add(path)
     return found
+
+
+def _descriptors(pid: int) -> list[str]:
+    try:
+        return [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")] if pid else []
+    except OSError:
+        return []

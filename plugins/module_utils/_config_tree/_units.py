@@ -70,15 +70,15 @@ def decide(unit: Unit, *, serves: bool, why: str, restart: str) -> Decision:
 def affects(unit: str, path: str) -> bool:
     """Does this system file belong to the unit, so that only a restart applies a change in it?"""
     stem = unit.partition("@")[0] if "@" in unit else unit.rpartition(".")[0]
-    template = f"{stem}@.service" if "@" in unit else unit
     directory, name = os.path.split(path)
     if directory == "/etc/default":
         return name == stem
-    prefix = "/etc/systemd/system"
-    return path in (f"{prefix}/{unit}", f"{prefix}/{template}") or directory in (
-        f"{prefix}/{unit}.d",
-        f"{prefix}/{template}.d",
-    )
+    return path in _unit_files(unit) or directory in {f"{file}.d" for file in _unit_files(unit)}
+
+
+def _unit_files(unit: str) -> set[str]:
+    template = f"{unit.partition('@')[0]}@.service" if "@" in unit else unit
+    return {f"/etc/systemd/system/{unit}", f"/etc/systemd/system/{template}"}
 
 
 class Units:
@@ -114,7 +114,7 @@ class Units:
         marker = _marker.read(self._root)
         decided = {}
         for name, unit in _service.show(serves).items():
-            if serves[name] and not unit.known:
+            if serves[name] and not unit.known and not (_unit_files(name) & set(changed)):
                 raise ServiceError(
                     f"systemd does not know {name}; install the package or declare the unit it comes from"
                 )
@@ -149,23 +149,40 @@ class Units:
 
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
         """The old tree is back: bring every unit that was touched back to what it was."""
-        self._deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout
         for name, decision in decisions.items():
+            self._deadline = deadline
             before = self.before.get(name)
             if before is None or name not in self._touched:
                 continue
             if not before.unit.up:
                 _service.run(["systemctl", "stop", name])
             else:
-                now = _service.show([name])[name]
-                self.before[name] = self._look(now)
-                action = "reloaded" if now.up and decision.action == "reloaded" else "restarted"
                 self._facts[name] = self._facts[name][::-1]
-                self._do(name, Decision(action))
-                self._prove(name, action)
+                self._run_old(name, decision.action, deadline)
             if decision.enable or decision.action == "stopped":
                 _service.run(["systemctl", "enable" if before.unit.enabled == "enabled" else "disable", name])
             _service.run(["systemctl", "reset-failed", name])
+
+    def _run_old(self, name: str, action: str, deadline: float) -> None:
+        """A reload where one was done; a restart where that fails, which needs its share of the time."""
+        now = _service.show([name])[name]
+        if action == "reloaded" and now.active == "active":
+            self._deadline -= self.remaining() / 2
+            try:
+                self._again(now, "reloaded")
+            except ServiceError:
+                now = _service.show([name])[name]
+            else:
+                return
+        # It also ends a reload that hangs.
+        self._deadline = deadline
+        self._again(now, "restarted")
+
+    def _again(self, unit: Unit, action: str) -> None:
+        self.before[unit.name] = self._look(unit)
+        self._do(unit.name, Decision(action))
+        self._prove(unit.name, action)
 
     def loaded(self) -> dict[str, Loaded]:
         """What every serving unit has loaded now, for the marker."""
@@ -258,7 +275,8 @@ class Units:
                 break
             refusal = self._daemon.refusal(before.words.log())
             if refusal or now.main is None or self.remaining() <= 0:
-                raise self._failed(name, refusal or missing)
+                held = f"; its main process {pid} is held (`kill -CONT {pid}` lets it go on)"
+                raise self._failed(name, refusal or missing + (held if _service.stopped(pid) else ""))
             time.sleep(_POLL)
         unit = _service.show([name])[name]
         if not unit.up:
