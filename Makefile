@@ -26,8 +26,8 @@ unit:  ## Run the tests that need neither Docker nor root
 	@$(MAKE_LAB) venv
 	@.venv/bin/pytest -n $(JOBS) tests/unit
 
-bench:  ## Measure against bare apt-get and a playbook that only gathers facts
-	@$(MAKE_LAB) bench
+bench:  ## Measure stacks and engines against what else there is (WHAT=probe for one experiment)
+	@$(MAKE_LAB) bench $(WHAT)
 
 pins:  ## Pin the newest versions of requirements*.in into requirements*.txt
 	@set -e; for group in requirements requirements-dev; do \

@@ -2,23 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a stack costs over what it cannot do without, both measured here and now.
+"""`make bench`: every experiment, or one (`make bench WHAT=probe`); a table of each, and .lab/bench-NAME.json.
 
-* the first run, over a bare `apt-get install` of the same packages on a host like it;
-* the second run, over a playbook that only gathers facts.
-
-The sites are those of the Molecule scenarios; the packages are downloaded before, so the network is not measured.
+An experiment is a module bench_NAME with a docstring that says what is compared, and `rows()`, which measures.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import pathlib
-import re
-import statistics
-import subprocess
 import sys
-import time
 import typing as t
 
 import lab_docker
@@ -26,90 +20,41 @@ import rich.box
 import rich.console
 import rich.table
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-STATE = ROOT / ".lab"
-STACKS = ("apache_prefork_mod_php", "apache_event_php_fpm", "nginx_uwsgi_monolith", "nginx_uwsgi_microservices")
-#: A second run and a gathering of facts take turns, so that a slow minute of the machine hits both.
-TURNS = 3
-FACTS = "- hosts: weblab\n  gather_facts: true\n  tasks: []\n"
+STATE = pathlib.Path(__file__).resolve().parent.parent / ".lab"
+EXPERIMENTS = ("stacks", "probe")
 
 
-def timed(argv: t.Sequence[str | pathlib.Path]) -> tuple[float, str]:
-    started = time.monotonic()
-    done = subprocess.run(
-        argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise lab_docker.LabError(f"{' '.join(map(str, argv))} failed:\n{done.stdout[-4000:]}")
-    return time.monotonic() - started, done.stdout
-
-
-def packages(host: str) -> set[str]:
-    return set(lab_docker.must(["docker", "exec", host, "apt-mark", "showmanual"]).split())
-
-
-def measure(stack: str, work: pathlib.Path) -> dict[str, t.Any]:
-    host, bare = f"weblab-bench-{stack}", f"weblab-bench-{stack}-apt"
-    inventory = work / f"{stack}.yml"
-    inventory.write_text(
-        json.dumps({"weblab": {"hosts": {stack.replace("_", "-"): {"ansible_host": host}}}}), encoding="utf-8"
-    )
-    facts = work / "facts.yml"
-    facts.write_text(FACTS, encoding="utf-8")
-    sites = ROOT / "molecule" / stack / "inventory"
-    ansible: list[str | pathlib.Path] = ["ansible-playbook", "-i", sites, "-i", inventory]
-    lab_docker.down([host, bare])
-    try:
-        for name in (host, bare):
-            lab_docker.up(STATE, name, "bookworm", [], warm=True)
-        timed([*ansible, "molecule/shared/prepare.yml"])
-        before = packages(host)
-        first, _output = timed([*ansible, "playbooks/site.yml"])
-        wanted = sorted(packages(host) - before)
-        script = 'DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"'
-        apt, _output = timed(["docker", "exec", bare, "sh", "-c", script, "sh", *wanted])
-        seconds: list[float] = []
-        gathers: list[float] = []
-        tasks = changed = 0
-        for _turn in range(TURNS):
-            taken, output = timed([*ansible, "playbooks/site.yml"])
-            seconds.append(taken)
-            gathers.append(timed([*ansible, facts])[0])
-            recap = re.search(r": ok=(\d+) +changed=(\d+)", output)
-            tasks, changed = (int(recap[1]), int(recap[2])) if recap else (0, 0)
-    finally:
-        lab_docker.down([host, bare])
-    second, gather = statistics.median(seconds), statistics.median(gathers)
-    return {
-        "stack": stack, "packages": wanted, "first_run_s": round(first, 2), "apt_s": round(apt, 2),
-        "first_over_apt": round(first / apt, 2), "first_minus_apt_s": round(first - apt, 2),
-        "second_run_s": round(second, 2), "facts_s": round(gather, 2), "second_over_facts": round(second / gather, 2),
-        "second_run_tasks": tasks, "second_run_changed": changed,
-    }  # fmt: skip
+def table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> rich.table.Table:
+    """One column per key; what is a list is in the file only."""
+    keys = [key for key, value in rows[0].items() if not isinstance(value, list)]
+    grid = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    for key in keys:
+        grid.add_column(key.replace("_", " "), justify="left" if isinstance(rows[0][key], str) else "right")
+    for row in rows:
+        grid.add_row(*("" if row[key] is None else str(row[key]) for key in keys))
+    return grid
 
 
 def main() -> int:
-    work = STATE / "bench"
-    work.mkdir(parents=True, exist_ok=True)
-    grid = rich.table.Table(box=rich.box.SIMPLE_HEAD)
-    grid.add_column("Stack")
-    columns = ("first run s", "apt s", "ratio", "over apt s", "second run s", "facts s", "ratio", "tasks", "changed")
-    for column in columns:
-        grid.add_column(column, justify="right")
-    results = []
-    try:
-        for stack in STACKS:
-            lab_docker.say(f"Measuring {stack}")
-            results.append(measure(stack, work))
-            result = {key: value for key, value in results[-1].items() if key != "packages"}
-            grid.add_row(*map(str, result.values()))
-    except lab_docker.LabError as error:
-        lab_docker.say(f"error: {error}")
+    wanted = sys.argv[1:] or EXPERIMENTS
+    unknown = sorted(set(wanted) - set(EXPERIMENTS))
+    if unknown:
+        lab_docker.say(
+            f"error: no experiment {unknown[0]}\n  What to do: make bench WHAT={' or WHAT='.join(EXPERIMENTS)}"
+        )
         return 1
-    (STATE / "bench.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    rich.console.Console(width=None if sys.stdout.isatty() else 160).print(grid)
-    lab_docker.say("Also in .lab/bench.json")
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 160)
+    for name in wanted:
+        experiment = importlib.import_module(f"bench_{name}")
+        try:
+            rows = experiment.rows()
+        except lab_docker.LabError as error:
+            lab_docker.say(f"error: {error}")
+            return 1
+        (STATE / f"bench-{name}.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        console.print(str(experiment.__doc__).strip(), highlight=False)
+        console.print(table(rows))
+        lab_docker.say(f"Also in .lab/bench-{name}.json")
     return 0
 
 

@@ -211,9 +211,9 @@ def test(phases: Phases, arguments: t.Sequence[str]) -> None:
                 lab_docker.stop_engine(STATE)
 
 
-def bench(phases: Phases) -> None:
+def bench(phases: Phases, experiments: t.Sequence[str]) -> None:
     with prepared(phases, "requirements.txt", [("bookworm", True)]):
-        call([BIN / "python", "lab/bench.py"], PYTHONPATH=str(ROOT / "playbooks" / "files"))
+        call([BIN / "python", "lab/bench.py", *experiments], PYTHONPATH=str(ROOT / "playbooks" / "files"))
 
 
 def venv(phases: Phases) -> None:
@@ -239,7 +239,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("lab").add_argument("--inventory", default="inventories/lab")
     commands.add_parser("test").add_argument("arguments", nargs="*")
-    commands.add_parser("bench")
+    commands.add_parser("bench").add_argument("experiments", nargs="*")
     commands.add_parser("venv")
     commands.add_parser("down")
     args = parser.parse_args()
@@ -252,7 +252,7 @@ def main() -> int:
         elif args.command == "test":
             test(phases, args.arguments)
         elif args.command == "bench":
-            bench(phases)
+            bench(phases, args.experiments)
         elif args.command == "venv":
             venv(phases)
         elif args.command == "down":
