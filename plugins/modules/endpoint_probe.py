@@ -73,7 +73,7 @@ EXAMPLES = r"""
       - endpoint: fastcgi+unix:///run/php/blog.sock
         path: /fpm-ping
         expect: {body: pong}
-      - endpoint: {protocol: uwsgi, unix: /run/uwsgi/shop/front.sock}
+      - endpoint: {protocol: uwsgi, unix: /run/uwsgi/shop/www-data/uwsgi.sock}
         path: /whoami
       - unix:///run/mysqld/mysqld.sock
 
