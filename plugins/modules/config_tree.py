@@ -180,6 +180,20 @@ reasons:
   returned: always
   type: dict
   sample: {"apache2@blog.service": "the MPM changes from mpm_event to mpm_prefork"}
+restarts:
+  description:
+    - What could not be done by a reload, and what it cost, by unit. Each entry is a warning as well.
+    - It is empty when no client was turned away. A reload of nginx, Apache, PHP-FPM or uWSGI keeps the listening
+      sockets open, and connections wait there meanwhile.
+    - C(reason) is what changed that a reload does not apply. For the Emperor it names the vassals that were restarted.
+    - C(closed_ms) are the milliseconds from the moment when the first of the unit's former ports and sockets was closed
+      to the moment when all were open again. Those that the change gives up do not count.
+    - C(waiting) are the connections that waited to be accepted when they were closed, and were lost.
+    - Both are V(null) where the kernel has no C(sock_diag).
+  returned: always
+  type: dict
+  sample:
+    apache2@blog.service: {reason: the MPM changes from mpm_event to mpm_prefork, closed_ms: 87, waiting: 0}
 validated:
   description: How the new tree was tested.
   returned: always

@@ -12,17 +12,20 @@ loaded configuration are kept, so that a later run can still tell reload from re
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
 import typing as t
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Process, Running, ServiceError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
 from ansible_collections.weblab.stacks.plugins.module_utils._php_fpm_pools import read_pools
 
 Facts = t.Dict[str, t.Any]
+#: Processes are born on the kernel's ticks, pipes to the millisecond.
+_TICK = 0.02
 
 
 class Command(t.NamedTuple):
@@ -78,6 +81,10 @@ class Daemon:
         """Why a reload would not be enough; empty when it is."""
         return ""
 
+    def interrupts(self, unit: str, old: Facts, new: Facts) -> str:
+        """Why a part of it restarts although the unit is only reloaded; empty when none does."""
+        return ""
+
     def reload(self, unit: str, old: Facts, new: Facts, before: Running, timeout: float) -> None:
         """Make the running daemon read the tree again."""
         if not self._reload:
@@ -118,6 +125,7 @@ class Daemon:
 
 class Nginx(Daemon):
     program = "nginx"
+    _IPV6ONLY = re.compile(r"^\s*listen\s+(\S+)[^;]*\sipv6only=(on|off)", re.MULTILINE)
 
     def units(self, tree: Tree) -> dict[str, bool]:
         return {self.service: tree.exists("nginx.conf")}
@@ -127,13 +135,24 @@ class Nginx(Daemon):
 
     def facts(self, unit: str, tree: Tree) -> Facts:
         files = ["nginx.conf", *tree.paths("conf.d/*.conf"), *tree.paths("sites-enabled/*")]
-        return {"listen": _listeners(r"listen", files, tree)}
+        both = {address: value for path in files for address, value in self._IPV6ONLY.findall(tree.read(path))}
+        return {"listen": _listeners(r"listen", files, tree), "ipv6only": both}
 
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
+        for address in sorted({*old.get("ipv6only", {}), *new["ipv6only"]}):
+            if old.get("ipv6only", {}).get(address, "on") != new["ipv6only"].get(address, "on"):
+                return f"ipv6only of {address} changed, which nginx sets only when it opens the socket"
         return _overlap(old, new)
 
     def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
-        return _new_child(before, now, "nginx: worker process")
+        if now.main is None:
+            return "its main process is not there"
+        working = {child for child in now.children if child.title.startswith("nginx: worker process")}
+        working = {child for child in working if "shutting down" not in child.title}
+        # A worker that crashed is replaced as well, beside others with the old configuration.
+        if working & before.children:
+            return "its old workers still work"
+        return "" if working else "it has no worker with the new configuration yet"
 
     def refusal(self, log: str) -> str:
         return next((line for line in log.splitlines() if "[emerg]" in line and "still could not bind" in line), "")
@@ -141,7 +160,12 @@ class Nginx(Daemon):
 
 class Apache(Daemon):
     program = "apache2ctl"
-    _LIMITS = re.compile(r"^\s*(ServerLimit|ThreadLimit|ListenBacklog)\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+    #: Sizes of the memory that all generations of children share, and what a socket gets when it is opened.
+    _LIMITS = re.compile(
+        r"^[ \t]*(ServerLimit|ThreadLimit|ScoreBoardFile|PidFile"
+        r"|ListenBacklog|ListenCoresBucketsRatio|SendBufferSize|ReceiveBufferSize)[ \t]+(\S+)",
+        re.IGNORECASE | re.MULTILINE,
+    )
 
     def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         if not self._serves(tree):
@@ -175,8 +199,21 @@ class Apache(Daemon):
             return "envvars changed, which Apache inherits only when it starts"
         return _overlap(old, new)
 
+    def observe(self, unit: str, pid: int, tree: Tree) -> Running:
+        return dataclasses.replace(_service.running(pid), pipes=_service.pipes(pid))
+
     def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
-        return _new_child(before, now, "")
+        if now.main is None:
+            return "its main process is not there"
+        born = now.children - before.children
+        # A new child alone proves nothing, since a busy Apache has new ones all the time. Each time that it reads its
+        # configuration it opens a new pipe to its children: the ones born after that have the new configuration.
+        if before.pipes:
+            opened = [made for pipe, made in now.pipes.items() if pipe not in before.pipes]
+            if not opened:
+                return "it has not read its configuration again yet"
+            born = frozenset(child for child in born if child.started_at + _TICK >= max(opened))
+        return "" if born else "it has no worker with the new configuration yet"
 
     def warnings(self, output: str) -> list[str]:
         return [line for line in output.splitlines() if line.strip() and line.strip() != "Syntax OK"]
@@ -186,7 +223,9 @@ class Apache(Daemon):
 
 
 class PhpFpm(Daemon):
-    _KEYS = ("listen.owner", "listen.group", "listen.mode", "listen.backlog", "listen.acl_users", "listen.acl_groups")
+    _ACCESS = ("listen.owner", "listen.group", "listen.mode")
+    _ACL = ("listen.acl_users", "listen.acl_groups")
+    _KEYS = (*_ACCESS, *_ACL, "listen.backlog")
 
     @property
     def version(self) -> str:
@@ -211,11 +250,23 @@ class PhpFpm(Daemon):
 
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         for address, keys in new["sockets"].items():
-            before = old["sockets"].get(address)
-            if before is not None and before != keys:
-                changed = sorted(key for key in {**before, **keys} if before.get(key) != keys.get(key))
+            before = old["sockets"].get(address, keys)
+            changed = sorted(key for key in {**before, **keys} if before.get(key) != keys.get(key))
+            if changed and not self._by_hand(address, changed, keys):
                 return f"{', '.join(changed)} of {address} changed, and a reload keeps the open socket as it is"
         return ""
+
+    def reload(self, unit: str, old: Facts, new: Facts, before: Running, timeout: float) -> None:
+        for address, keys in new["sockets"].items():
+            if old["sockets"].get(address, keys) != keys:
+                owner = keys.get("listen.owner", "root")
+                group = keys.get("listen.group") or _service.main_group(owner)
+                _service.give(address, owner, group, int(keys.get("listen.mode", "0660"), 8))
+        super().reload(unit, old, new, before, timeout)
+
+    def _by_hand(self, address: str, changed: t.Collection[str], keys: t.Mapping[str, str]) -> bool:
+        """Can this change of an open socket be made at its file? Then nobody's connection is lost."""
+        return address.startswith("/") and set(changed) <= set(self._ACCESS) and not any(map(keys.get, self._ACL))
 
     def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         if now.main is None:
@@ -233,16 +284,6 @@ class PhpFpm(Daemon):
 
     def _pools(self, tree: Tree) -> dict[str, dict[str, str]]:
         return read_pools(tree.read(path) for path in tree.paths("pool.d/*.conf"))
-
-
-def _new_child(before: Running, now: Running, title: str) -> str:
-    if now.main is None:
-        return "its main process is not there"
-    old: t.AbstractSet[Process] = before.children
-    born = [
-        child for child in now.children - old if child.title.startswith(title) and "shutting down" not in child.title
-    ]
-    return "" if born else "it has no worker with the new configuration yet"
 
 
 def _listeners(directive: str, files: t.Iterable[str], tree: Tree) -> dict[str, list[str]]:

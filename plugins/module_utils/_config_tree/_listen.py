@@ -4,7 +4,7 @@
 
 # Private to the collection: not a public API.
 
-"""Who listens where: the kernel's tables, from an address to the process and its unit."""
+"""Who listens where, from an address to the process and its unit; and for how long nobody does."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ import ipaddress
 import os
 import re
 import socket
+import threading
+import time
 import typing as t
 
 from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
+from ansible_collections.weblab.stacks.plugins.module_utils._probe import _queues
 
 _LISTEN = "0A"
 _ACCEPTING = 0x10000
+#: Seconds between two looks at the listening sockets.
+_EVERY = 0.002
 
 
 class Listener(t.NamedTuple):
@@ -54,6 +59,60 @@ def conflicts(wanted: t.Sequence[t.Mapping[str, t.Any]], mains: t.Collection[int
             if line not in lines:
                 lines.append(line)
     return lines
+
+
+def still_open(paths: t.Collection[str]) -> set[str]:
+    """Those of the sockets that somebody listens on."""
+    return {listener.host for listener in unix(_read("net/unix"))} & set(paths) if paths else set()
+
+
+class Watch:
+    """For how long ports and paths that are open now are closed meanwhile, and how many connections waited there.
+
+    What is not open again in the end was given up, and is no interruption.
+    """
+
+    def __init__(self, look: t.Callable[[], dict[t.Any, int]] = _queues.waiting) -> None:
+        self._look = look
+        self._length = look()
+        self._open = dict.fromkeys(self._length, time.monotonic())
+        self._closed: dict[t.Any, float] = {}
+        self._gaps: dict[t.Any, tuple[float, float, int]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.sample()
+
+    def sample(self) -> None:
+        lengths, now = self._look(), time.monotonic()
+        for address in self._open:
+            if address not in lengths:
+                self._closed.setdefault(address, self._open[address])
+                continue
+            if address in self._closed:
+                began, _end, waited = self._gaps.get(address, (self._closed[address], now, 0))
+                self._gaps[address] = (began, now, waited + self._length[address])
+                del self._closed[address]
+            self._open[address], self._length[address] = now, lengths[address]
+
+    def outage(self) -> dict[str, int | None]:
+        """Milliseconds from the first address closed to all open again; None where the kernel does not tell."""
+        if not self._open:
+            return {"closed_ms": None, "waiting": None}
+        gaps = self._gaps.values()
+        closed = max((end for _began, end, _waited in gaps), default=0.0) - min((gap[0] for gap in gaps), default=0.0)
+        return {"closed_ms": round(closed * 1000), "waiting": sum(waited for _began, _end, waited in gaps)}
+
+    def _run(self) -> None:
+        while not self._over.wait(_EVERY):
+            self.sample()
 
 
 def tcp(table: str) -> list[Listener]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import grp
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -166,6 +168,26 @@ def process(pid: int) -> Process | None:
     if fields[0] in (b"Z", b"X"):
         return None
     return Process(pid, int(fields[1]), int(fields[19]), int(fields[25]), title)
+
+
+def main_group(user: str) -> str:
+    """The user's own group; root for one that is only a number."""
+    try:
+        return str(pwd.getpwnam(user).pw_gid)
+    except KeyError:
+        return "0"
+
+
+def give(path: str, owner: str | None = None, group: str | None = None, mode: int | None = None) -> None:
+    """Say who may open a socket that is there already; what is None stays."""
+    try:
+        user = -1 if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
+        members = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        os.chown(path, user, members)
+        if mode is not None:
+            os.chmod(path, mode)
+    except (OSError, KeyError) as error:
+        raise ServiceError(f"{path} cannot be given to {owner}:{group}: {error}") from error
 
 
 def pipes(pid: int) -> dict[str, float]:

@@ -77,6 +77,7 @@ class Result:
     changed: bool = False
     actions: dict[str, str] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
+    restarts: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
     validated: dict[str, str] = dataclasses.field(default_factory=lambda: {"command": "", "way": "none", "output": ""})
     swap: str = "none"
     probe: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
@@ -120,6 +121,8 @@ class Transaction:
         except OSError as error:
             self.result.changed = False
             raise TransactionError(f"{explain(error, self._root)}\nNothing was changed.") from error
+        finally:
+            self.result.warnings += [_interruption(name, restart) for name, restart in self.result.restarts.items()]
         self.result.changed = False
         raise TransactionError(
             f"Somebody else keeps writing into {self._root} while its new configuration is being prepared"
@@ -449,7 +452,9 @@ class Transaction:
 
     def _units(self, plan: Plan, tree: Tree | None = None) -> Units:
         system = [path for path in plan.ledger.paths if path.startswith("/")]
-        return Units(self._daemon, self._root, tree or self._live, system, self._request.timeout)
+        units = Units(self._daemon, self._root, tree or self._live, system, self._request.timeout)
+        self.result.restarts = units.restarts
+        return units
 
     def _change(self, plan: Plan) -> tuple[list[str], dict[str, bool], dict[str, Facts]]:
         """What changes, and the units and their facts before: asked while the old tree is still the live one."""
@@ -603,6 +608,16 @@ def _without_strangers(plan: Plan) -> Plan:
             node = dataclasses.replace(node, user=user, group=group)
         changes.append(dataclasses.replace(change, after=node))
     return dataclasses.replace(plan, changes=tuple(changes))
+
+
+def _interruption(unit: str, restart: t.Mapping[str, t.Any]) -> str:
+    """Say honestly what a restart cost."""
+    if restart["closed_ms"] is None:
+        cost = "This kernel does not tell for how long its addresses were closed."
+    else:
+        cost = f"Its addresses were closed for {restart['closed_ms']} ms"
+        cost += f", and {restart['waiting']} connections that waited there were lost." if restart["waiting"] else "."
+    return f"{unit} needed a restart: {restart['reason']}. {cost}"
 
 
 def _slug(root: str) -> str:

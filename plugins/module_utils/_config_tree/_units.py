@@ -8,12 +8,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _marker, _service, _tree
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import (
+    _listen,
+    _marker,
+    _service,
+    _tree,
+)
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon, Facts
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._marker import Loaded
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError, Unit
@@ -99,6 +105,8 @@ class Units:
         self._facts: dict[str, tuple[Facts, Facts]] = {}
         self._touched: set[str] = set()
         self.before: dict[str, Before] = {}
+        #: Unit -> why it was restarted, for how long its addresses were closed, how many connections waited there.
+        self.restarts: dict[str, dict[str, t.Any]] = {}
 
     def decisions(
         self, changed: t.Collection[str], old_units: t.Collection[str], old_facts: t.Mapping[str, Facts]
@@ -135,16 +143,22 @@ class Units:
 
         :raises ServiceError: with what the unit said itself.
         """
+        reasons = {name: self._interruption(name, decision) for name, decision in decisions.items()}
         for name, decision in decisions.items():
             self._touched.add(name)
-            try:
-                self._do(name, decision)
-            except ServiceError as error:
-                raise self._failed(name, str(error)) from error
+            with self._reported(name, reasons[name]):
+                try:
+                    self._do(name, decision)
+                except ServiceError as error:
+                    raise self._failed(name, str(error)) from error
+                if reasons[name]:
+                    self._prove(name, decision.action)
         for name, decision in decisions.items():
-            if decision.action in ("started", "reloaded", "restarted"):
+            if decision.action in ("started", "reloaded") and not reasons[name]:
                 self._prove(name, decision.action)
-            for path in self._daemon.left_behind(name, *self._facts.get(name, ({}, {}))):
+            left = self._daemon.left_behind(name, *self._facts.get(name, ({}, {})))
+            self._wait_for_the_end_of(name, left)
+            for path in left:
                 _tree.remove_empty(path)
 
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
@@ -181,8 +195,10 @@ class Units:
 
     def _again(self, unit: Unit, action: str) -> None:
         self.before[unit.name] = self._look(unit)
-        self._do(unit.name, Decision(action))
-        self._prove(unit.name, action)
+        decision = Decision(action, "the old configuration comes back")
+        with self._reported(unit.name, self._interruption(unit.name, decision)):
+            self._do(unit.name, decision)
+            self._prove(unit.name, action)
 
     def loaded(self) -> dict[str, Loaded]:
         """What every serving unit has loaded now, for the marker."""
@@ -246,6 +262,35 @@ class Units:
         return _tree.fingerprint_of(path for path in self._system if affects(name, path))
 
     # -- doing it -----------------------------------------------------------------------------
+
+    def _interruption(self, name: str, decision: Decision) -> str:
+        """Why nobody is served for a moment; empty when somebody always is."""
+        if decision.action == "reloaded":
+            return self._daemon.interrupts(name, *self._facts[name])
+        return decision.reason if decision.action == "restarted" else ""
+
+    @contextlib.contextmanager
+    def _reported(self, name: str, reason: str) -> t.Iterator[None]:
+        if not reason:
+            yield
+            return
+        watch = _listen.Watch()
+        try:
+            with watch:
+                yield
+        finally:
+            # The way back may need a second one: both count.
+            before = self.restarts.get(name, {"reason": reason, "closed_ms": 0, "waiting": 0})
+            for key, value in watch.outage().items():
+                before[key] = None if value is None or before[key] is None else before[key] + value
+            self.restarts[name] = before
+
+    def _wait_for_the_end_of(self, name: str, sockets: t.Collection[str]) -> None:
+        """What served there shall be gone when the run ends: the Emperor takes its time."""
+        while open_ones := _listen.still_open(sockets):
+            if self.remaining() <= 0:
+                raise self._failed(name, f"{', '.join(sorted(open_ones))} should be closed and is still open")
+            time.sleep(_POLL)
 
     def _do(self, name: str, decision: Decision) -> None:
         limit = max(self.remaining(), 1.0)

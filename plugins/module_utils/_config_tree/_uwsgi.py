@@ -31,8 +31,11 @@ RUNTIME = "/run/uwsgi"
 
 # Applications load in the master, so that one that cannot be imported ends the dry run; nothing is served.
 _DRY_RUN = "[uwsgi]\nlazy-apps = false\nlazy = false\nstrict = true\nneed-app = true\nno-server = true\n"
-#: A reload executes uWSGI anew under the same pid and account, and with the sockets that are open.
-_FIXED = re.compile(r"(.*socket|http|https|listen|uid|gid|stats|master-fifo)$")
+#: What sockets, accounts and the like depend on. A reload executes uWSGI anew under the same pid and account, and keeps
+#: the sockets that are open and still wanted as they are.
+_FACTS = re.compile(r"(.*socket|http|https|listen|uid|gid|stats|master-fifo)$")
+_ACCESS = ("chmod-socket", "chown-socket")
+_AT_START = ("uid", "gid", "http", "https", "shared-socket", "abstract-socket")
 #: What uWSGI says each time that it starts.
 _CHATTER = re.compile(
     r"your |mapped |compiled with|os: |nodename: |machine: |clock source|pcre |detected |lock engine|thunder |spawned "
@@ -72,17 +75,30 @@ class Uwsgi(Daemon):
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         if unit == EMPEROR:
             return "emperor.ini changed" if old["emperor"] != new["emperor"] else ""
-        changed = _differing(old, new)
+        changed = _not_by_reload(old, new)
         return f"{', '.join(changed)} changed, and a reload keeps its sockets and its account" if changed else ""
+
+    def interrupts(self, unit: str, old: Facts, new: Facts) -> str:
+        if unit != EMPEROR:
+            return ""
+        restarts = {
+            path: changed
+            for path, facts in new["vassals"].items()
+            if (changed := _not_by_reload(old["vassals"].get(path, facts), facts))
+        }
+        return "; ".join(f"{', '.join(changed)} of {path} changed" for path, changed in restarts.items())
 
     def reload(self, unit: str, old: Facts, new: Facts, before: Running, timeout: float) -> None:
         if unit != EMPEROR:
+            _give_sockets(old, new)
             super().reload(unit, old, new, before, timeout)
             return
-        # The Emperor sees changed vassals by itself. One whose sockets change has to go; the Emperor starts it again.
+        # The Emperor sees changed vassals by itself. One that needs a restart has to go; the Emperor starts it again.
         for path, facts in new["vassals"].items():
             running = before.parts.get(path)
-            if running is not None and running.main and _differing(old["vassals"].get(path, facts), facts):
+            if not _not_by_reload(old["vassals"].get(path, facts), facts):
+                _give_sockets(old["vassals"].get(path, facts), facts)
+            elif running is not None and running.main:
                 # It may have gone by itself already: the Emperor was quicker.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(running.main.pid, signal.SIGINT)
@@ -160,7 +176,7 @@ def _keys(tree: Tree, path: str) -> dict[str, list[str]]:
 
 
 def _fixed(tree: Tree, path: str) -> Facts:
-    return {key: values for key, values in _keys(tree, path).items() if _FIXED.match(key)}
+    return {key: values for key, values in _keys(tree, path).items() if _FACTS.match(key)}
 
 
 def _sockets(applications: t.Iterable[Facts]) -> set[str]:
@@ -168,8 +184,44 @@ def _sockets(applications: t.Iterable[Facts]) -> set[str]:
     return {value for value in values if value.startswith(RUNTIME + "/")}
 
 
-def _differing(old: Facts, new: Facts) -> list[str]:
-    return sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
+def _addresses(facts: Facts) -> dict[str, str]:
+    """Address -> the option that makes an application listen there."""
+    options = {key: values for key, values in facts.items() if key.endswith("socket")}
+    return {value: key for key, values in options.items() if key not in (*_ACCESS, *_AT_START) for value in values}
+
+
+def _not_by_reload(old: Facts, new: Facts) -> list[str]:
+    """The options whose change needs a restart."""
+    before, after = _addresses(old), _addresses(new)
+    kept = before.keys() & after.keys()
+    changed = {after[address] for address in kept if before[address] != after[address]}
+    # A wildcard and a single address of one port: the old one is open while the new one is opened.
+    given_up = {_port(address) for address in before.keys() - after.keys()} - {""}
+    changed |= {option for address, option in after.items() if address not in before and _port(address) in given_up}
+    fixed = [*_AT_START, *(["listen"] if kept else []), *(key for key in _ACCESS if _access(key, new) is None)]
+    return sorted(changed | {key for key in fixed if old.get(key) != new.get(key)})
+
+
+def _port(address: str) -> str:
+    return "" if address.startswith(("/", "@")) else address.rpartition(":")[2]
+
+
+def _access(key: str, facts: Facts) -> t.Any:
+    """The mode, or owner and group, that the sockets shall have; None for what only uWSGI itself understands."""
+    value = facts.get(key, [""])[-1]
+    match = re.fullmatch(r"0?[0-7]{3}" if key == "chmod-socket" else r"([\w-]+)(?::([\w-]+))?", value)
+    return (int(value, 8) if key == "chmod-socket" else match.groups()) if match else None
+
+
+def _give_sockets(old: Facts, new: Facts) -> None:
+    """Change who may use the sockets that stay open, where that changed; uWSGI does it for those that it opens."""
+    mode, account = (_access(key, new) if old.get(key) != new.get(key) else None for key in _ACCESS)
+    if mode is None and account is None:
+        return
+    owner, group = account or (None, None)
+    for address in _addresses(old).keys() & _addresses(new).keys():
+        if address.startswith("/"):
+            _service.give(address, owner, group, mode)
 
 
 def _missing(keys: t.Mapping[str, list[str]], before: Running, now: Running) -> str:

@@ -90,6 +90,17 @@ def queues_of(endpoints: t.Iterable[Endpoint]) -> list[dict[str, int] | None]:
     return [snapshot.of(endpoint, _known(names.addresses(endpoint))) for endpoint in endpoints]
 
 
+def waiting() -> dict[int | bytes, int]:
+    """Every TCP port and Unix path that something listens on, and how many connections wait there."""
+    snapshot = Queues()
+    lengths: dict[int | bytes, int] = {}
+    for port, group in snapshot._tcp.items():
+        lengths[port] = sum(listener.length for listener in group)
+    for group in snapshot._unix.values():
+        lengths.update((listener.name.rstrip(b"\0"), listener.length) for listener in group)
+    return lengths
+
+
 def _known(found: list[Address] | OSError | None) -> list[Address]:
     return found if isinstance(found, list) else []
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import time
 import typing as t
 
 import pytest
@@ -65,7 +67,20 @@ def test_units(tmp_path: pathlib.Path, daemon: str, files: dict[str, str], units
         ("nginx", "", {"conf.d/a.conf": "listen 127.0.0.1:80;"}, {"conf.d/a.conf": "listen *:80;"}, "port 80 moves"),
         ("nginx", "", {"conf.d/a.conf": "# listen 80;"}, {"conf.d/a.conf": "listen 127.0.0.1:80;"}, ""),
         ("nginx", "", {"conf.d/a.conf": "listen unix:/run/a;"}, {"conf.d/a.conf": "listen unix:/run/b;"}, ""),
+        ("nginx", "", {"conf.d/a.conf": "listen 80;"}, {"conf.d/a.conf": "listen 80 backlog=9 reuseport;"}, ""),
+        *(
+            ("nginx", "", {"conf.d/a.conf": f"listen {old};"}, {"conf.d/a.conf": f"listen {new};"}, word)
+            for old, new, word in (
+                ("[::]:80", "[::]:80 ipv6only=off", "ipv6only of [::]:80"),
+                ("[::]:80 ssl ipv6only=off", "[::]:80", "ipv6only of [::]:80"),
+                ("[::]:80", "[::]:80 ipv6only=on", ""),
+            )
+        ),
         # Apache
+        *(
+            ("apache", "", {"apache2.conf": f"{name} a"}, {"apache2.conf": f"  {name} b"}, name.lower())
+            for name in ("ThreadLimit", "ScoreBoardFile", "PidFile", "ListenCoresBucketsRatio", "SendBufferSize")
+        ),
         (
             "apache",
             "",
@@ -89,11 +104,14 @@ def test_units(tmp_path: pathlib.Path, daemon: str, files: dict[str, str], units
         ("apache", "", {"sites-available/a.conf": "ServerLimit 4"}, {}, ""),
         # PHP-FPM
         ("php_fpm", "", {"pool.d/a.conf": POOL}, {"pool.d/a.conf": POOL + "pm.max_children = 5\n"}, ""),
+        ("php_fpm", "", {"pool.d/a.conf": POOL}, {"pool.d/a.conf": POOL.replace("0660", "0600")}, ""),
+        ("php_fpm", "", {"pool.d/a.conf": POOL}, {"pool.d/a.conf": POOL + "listen.owner = x\nlisten.group = y"}, ""),
+        ("php_fpm", "", {"pool.d/a.conf": POOL}, {"pool.d/a.conf": POOL + "listen.acl_users = x"}, "listen.acl_users"),
         (
             "php_fpm",
             "",
-            {"pool.d/a.conf": POOL},
-            {"pool.d/a.conf": POOL.replace("0660", "0600")},
+            {"pool.d/a.conf": POOL + "listen.acl_groups = x"},
+            {"pool.d/a.conf": POOL.replace("0660", "0600") + "listen.acl_groups = x"},
             "listen.mode of /run/php/blog.sock",
         ),
         ("php_fpm", "", {"pool.d/a.conf": POOL}, {"pool.d/a.conf": POOL + "listen.backlog = 9"}, "listen.backlog"),
@@ -107,12 +125,25 @@ def test_units(tmp_path: pathlib.Path, daemon: str, files: dict[str, str], units
         ("php_fpm", "", {"pool.d/a.conf": POOL}, {}, ""),
         # uWSGI
         ("uwsgi", "uwsgi@a.service", {"instances/a.ini": INI}, {"instances/a.ini": INI.replace("= 2", "= 3")}, ""),
+        *(
+            ("uwsgi", "uwsgi@a.service", {"instances/a.ini": INI}, {"instances/a.ini": new}, word)
+            for new, word in (
+                (INI.replace("660", "666"), ""),
+                (INI.replace("660", "rw"), "chmod-socket"),
+                (INI.replace("chmod-socket = 660\n", ""), "chmod-socket"),
+                (INI + "chown-socket = shop:www-data", ""),
+                (INI + "http-socket = :80\nstats = /run/uwsgi/%n/stats.sock", ""),
+                (INI.replace("front.sock", "other.sock") + "listen = 9", ""),
+                (INI.replace("socket =", "http-socket =", 1), "http-socket"),
+                (INI + "http = :80", "http"),
+            )
+        ),
         (
             "uwsgi",
             "uwsgi@a.service",
-            {"instances/a.ini": INI},
-            {"instances/a.ini": INI.replace("660", "666")},
-            "chmod-socket",
+            {"instances/a.ini": INI + "http-socket = :80"},
+            {"instances/a.ini": INI + "http-socket = 127.0.0.1:80"},
+            "http-socket",
         ),
         ("uwsgi", "uwsgi@a.service", {"instances/a.ini": INI}, {"instances/a.ini": INI + "listen = 9"}, "listen"),
         ("uwsgi", "uwsgi@a.service", {"instances/a.ini": INI}, {"instances/a.ini": INI.replace("shop", "www")}, "uid"),
@@ -150,21 +181,53 @@ def process(pid: int, title: str = "", stack: int = 0) -> Process:
 
 
 OLD = Running(process(1), frozenset({process(2, "nginx: worker process")}))
+LEAVING = process(2, "nginx: worker process is shutting down")
 
 
 @pytest.mark.parametrize(
     ("now", "word"),
     [
         (Running(), "main process"),
-        (OLD, "no worker"),
-        (Running(process(1), frozenset({process(2, "nginx: worker process is shutting down")})), "no worker"),
+        (OLD, "old workers"),
+        (Running(process(1), frozenset({LEAVING})), "no worker"),
         (Running(process(1), frozenset({process(3, "nginx: worker process is shutting down")})), "no worker"),
         (Running(process(1), frozenset({process(3, "nginx: cache manager process")})), "no worker"),
-        (Running(process(1), OLD.children | {process(3, "nginx: worker process")}), ""),
+        # One that crashed was replaced.
+        (Running(process(1), OLD.children | {process(3, "nginx: worker process")}), "old workers"),
+        (Running(process(1), frozenset({LEAVING, process(3, "nginx: worker process")})), ""),
     ],
 )
-def test_nginx_is_live_with_a_new_worker(now: Running, word: str) -> None:
+def test_nginx_is_live_with_new_workers_only(now: Running, word: str) -> None:
     missing = DAEMONS["nginx"].pending("nginx.service", Tree("/"), [], OLD, now)
+    assert word in missing if word else missing == ""
+
+
+def born(at: float, pid: int = 3) -> Process:
+    return Process(pid, 1, round((at - UP_SINCE) * os.sysconf("SC_CLK_TCK")), 0)
+
+
+UP_SINCE = time.time() - float(pathlib.Path("/proc/uptime").read_text().split()[0])
+SIGNAL = time.time() - 10
+APACHE = Running(process(1), frozenset({process(2)}), pipes={"pipe:[7]": SIGNAL - 100})
+
+
+@pytest.mark.parametrize(
+    ("children", "pipes", "word"),
+    [
+        ({process(2)}, {"pipe:[7]": SIGNAL - 100}, "has not read"),
+        # A busy Apache has new children all the time.
+        ({process(2), born(SIGNAL)}, {"pipe:[7]": SIGNAL - 100}, "has not read"),
+        ({process(2)}, {"pipe:[8]": SIGNAL}, "no worker"),
+        ({process(2), born(SIGNAL - 1)}, {"pipe:[8]": SIGNAL}, "no worker"),
+        ({process(2), born(SIGNAL + 1)}, {"pipe:[8]": SIGNAL}, ""),
+        ({born(SIGNAL + 1)}, {"pipe:[7]": SIGNAL - 100, "pipe:[8]": SIGNAL}, ""),
+    ],
+)
+def test_apache_is_live_with_a_child_of_its_new_generation(
+    children: set[Process], pipes: dict[str, float], word: str
+) -> None:
+    now = Running(process(1), frozenset(children), pipes=pipes)
+    missing = DAEMONS["apache"].pending("apache2@blog.service", Tree("/"), [], APACHE, now)
     assert word in missing if word else missing == ""
 
 

@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
+import tempfile
+import time
 import typing as t
 
 import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _listen
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import parse
+from ansible_collections.weblab.stacks.plugins.module_utils._probe import _queues
 
 
 @pytest.fixture
@@ -74,3 +78,60 @@ def test_unix_socket_that_listens_and_one_that_is_stale(tmp_path: pathlib.Path) 
 )
 def test_collision(wanted: str, held: str, expected: bool) -> None:
     assert _listen.collides(parse(wanted), _listen.Listener(held, 80, 1)) is expected
+
+
+def test_an_address_that_is_given_up_is_no_outage(port: int) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    given_up = server.getsockname()[1]
+
+    def look() -> dict[t.Any, int]:
+        return {address: length for address, length in _queues.waiting().items() if address in (port, given_up)}
+
+    with _listen.Watch(look) as watch:
+        server.close()
+        watch.sample()
+    assert watch.outage() == {"closed_ms": 0, "waiting": 0}
+
+
+def test_an_address_that_comes_back_was_closed_meanwhile() -> None:
+    path = tempfile.mktemp(prefix="weblab-")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+
+    def look() -> dict[t.Any, int]:
+        return {address: length for address, length in _queues.waiting().items() if address == path.encode()}
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.unlink, path)
+        with _listen.Watch(look) as watch:
+            for _three in range(3):
+                stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+            watch.sample()
+            server.close()
+            os.unlink(path)
+            watch.sample()
+            time.sleep(0.05)
+            again = stack.enter_context(socket.socket(socket.AF_UNIX))
+            again.bind(path)
+            again.listen()
+        outage = watch.outage()
+    assert outage["waiting"] == 3
+    assert outage["closed_ms"] is not None and outage["closed_ms"] >= 50
+
+
+def test_where_the_kernel_tells_nothing_nothing_is_claimed() -> None:
+    with _listen.Watch(dict) as watch:
+        pass
+    assert watch.outage() == {"closed_ms": None, "waiting": None}
+
+
+def test_still_open() -> None:
+    path = tempfile.mktemp(prefix="weblab-")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        assert _listen.still_open([path]) == set()
+        server.listen()
+        assert _listen.still_open([path, "/run/nothing"]) == {path}
+    assert _listen.still_open([path]) == set()
+    os.unlink(path)
