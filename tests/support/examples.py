@@ -28,9 +28,16 @@ class Block(t.NamedTuple):
     line: int
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.page.removesuffix('.md')}-{self.line}"
+
     @property
     def data(self) -> t.Any:
         return yaml.safe_load(self.text)
+
+    @property
+    def is_data(self) -> bool:
+        return isinstance(self.data, dict)
 
     @property
     def is_play(self) -> bool:

@@ -39,8 +39,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[t.Any]]:
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
     }
-    argv = [pathlib.Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", directory / "play.json"]
-    done = subprocess.run(argv, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    playbook = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [playbook, "-i", "localhost,", "play.json"],
+        cwd=directory, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, list[t.Any]] = {}
     for task in json.loads(done.stdout)["plays"][0]["tasks"]:
