@@ -26,16 +26,16 @@ import typing as t
 from ._errors import DataError
 
 #: ``tcp`` and ``unix`` are a bare connect: no byte is sent.
-PROTOCOLS = ("tcp", "unix", "http", "https", "ws", "wss", "sse", "fastcgi", "scgi", "uwsgi")
+PROTOCOLS = ("tcp", "unix", "http", "https", "ws", "wss", "sse", "long_polling", "fastcgi", "scgi", "uwsgi")
 
 #: sun_path holds 108 bytes, the last of them NUL (unix(7)).
 UNIX_PATH_MAX = 107
 
-_DEFAULT_PORTS = {"http": 80, "ws": 80, "sse": 80, "https": 443, "wss": 443}
+_DEFAULT_PORTS = {"http": 80, "ws": 80, "sse": 80, "long_polling": 80, "https": 443, "wss": 443}
 _TLS = ("https", "wss")
 #: What daemons write for all addresses, and one of them.
 _ALL_ADDRESSES = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-_URL = re.compile(r"^(?P<protocol>[a-z]+)(?P<unix>\+unix)?://(?P<rest>.*)$")
+_URL = re.compile(r"^(?P<protocol>[a-z_]+)(?P<unix>\+unix)?://(?P<rest>.*)$")
 _HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
 
 

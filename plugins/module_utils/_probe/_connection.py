@@ -16,7 +16,7 @@ import struct
 import typing as t
 
 from ..wire._error import ClosedEarly, WireError
-from ._loop import READ, WRITE, Loop
+from ._loop import READ, WRITE, Loop, Timer
 
 if t.TYPE_CHECKING:
     from ._check import Check
@@ -38,6 +38,8 @@ class Outcome:
     error: Exception | None = None
     latency: dict[str, float] = dataclasses.field(default_factory=dict)
     received: int = 0
+    #: Seconds between the request and the first byte of the answer, or the end of waiting for it.
+    silence: float | None = None
     peer: dict[str, int] | None = None
 
     @property
@@ -47,7 +49,7 @@ class Outcome:
 
 def tls_for(check: Check) -> Tls | None:
     """How to speak TLS to the check's endpoint, if it does. Raises OSError for a wrong ca_path."""
-    if not check.endpoint.tls:
+    if not check.encrypted:
         return None
     from ._tls import Tls  # imports ssl, which only an endpoint with TLS needs
 
@@ -58,6 +60,8 @@ class Connection:
     """Connects to the first address that takes it, says the opening, reads the answer.
 
     :param tls: how to speak TLS, when that comes before the protocol.
+    :param limit: the moment when whoever started this will end it; an address that does not answer
+        gets its share of the time until then, so that it does not keep the others from being tried.
     :param ended: called once with the outcome; not after :meth:`abort`.
     """
 
@@ -67,6 +71,7 @@ class Connection:
         addresses: t.Sequence[Address],
         conversation: Conversation,
         tls: Tls | None,
+        limit: float,
         ended: t.Callable[[Outcome], None],
     ) -> None:
         self.outcome = Outcome(conversation)
@@ -74,6 +79,10 @@ class Connection:
         self._addresses = list(addresses)
         self._conversation = conversation
         self._tls = tls
+        self._limit = limit
+        self._turn: Timer | None = None
+        self._sent: float | None = None
+        self._patience: Timer | None = None
         self._ended: t.Callable[[Outcome], None] | None = ended
         self._socket: socket.socket | None = None
         self._unsent = conversation.opening()
@@ -110,11 +119,20 @@ class Connection:
             self._connected(error.errno or errno.EIO)
             return
         if code == errno.EINPROGRESS:
+            if self._addresses:
+                now = self._loop.now()
+                share = (self._limit - now) / (1 + len(self._addresses))
+                self._turn = self._loop.at(now + share, lambda: self._guard(self._pass_over))
             self._wait(WRITE, lambda: self._connected(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
         else:
             self._connected(code)
 
+    def _pass_over(self) -> None:
+        """Leave an address that has had its share of the time."""
+        self._connected(errno.ETIMEDOUT)
+
     def _connected(self, code: int) -> None:
+        self._stop(self._turn)
         sock = self._socket
         if code or sock is None:
             if self._addresses:
@@ -152,25 +170,44 @@ class Connection:
             self._unsent = self._unsent[sent:]
         if self._conversation.complete:
             self._end(None)
-        else:
+            return
+        if self._sent is None:
             self._enter("receive")
-            self._wait(READ, self._receive)
+            self._sent = self._loop.now()
+            if self._conversation.patience is not None:
+                self._patience = self._loop.at(self._sent + self._conversation.patience, self._hold)
+        self._wait(READ, self._receive)
+
+    def _hold(self) -> None:
+        """The peer has said nothing for as long as it was asked to."""
+        if self._ended is not None and self.outcome.received == 0:
+            self._conversation.hold()
+            self._end(None)
 
     def _receive(self) -> None:
         sock = t.cast("socket.socket", self._socket)
         data = self._try(lambda: sock.recv(_READ_SIZE), self._receive)
         if data is _LATER:
             return
+        conversation = self._conversation
+        conversation.now = self._loop.now()
+        if self.outcome.silence is None:
+            self.outcome.silence = conversation.now - t.cast("float", self._sent)
         self.outcome.received += len(data)
         try:
-            self._conversation.feed(data) if data else self._conversation.feed_eof()
+            conversation.feed(data) if data else conversation.feed_eof()
         except WireError as error:
             if not isinstance(error, ClosedEarly):
                 self._enter("parse")
             self._end(error)
             return
-        if self._conversation.complete:
+        self._unsent += conversation.take_output()
+        if conversation.complete:
             self._end(None)
+        elif not data:
+            self._end(ClosedEarly("no answer came"))
+        elif self._unsent:
+            self._send()
         else:
             self._wait(READ, self._receive)
 
@@ -194,7 +231,8 @@ class Connection:
         try:
             callback()
         except OSError as error:
-            self._end(self._tls.plain(error) if self._tls else error)
+            error = self._tls.plain(error) if self._tls else error
+            self._end(None if self._conversation.parting else error)
 
     def _enter(self, phase: str) -> None:
         now = self._loop.now()
@@ -213,10 +251,19 @@ class Connection:
         phase = self.outcome.phase
         self._enter("done" if error is None else phase)
         self.outcome.error = error
+        if self._sent is not None and self.outcome.silence is None:
+            self.outcome.silence = self._loop.now() - self._sent
+        self._stop(self._turn)
+        self._stop(self._patience)
         self._drop_socket()
         if self._has_slot:
             self._has_slot = False
             self._loop.leave_slot()
+
+    @staticmethod
+    def _stop(timer: Timer | None) -> None:
+        if timer:
+            timer.cancel()
 
     def _drop_socket(self) -> None:
         if self._socket is not None:

@@ -34,15 +34,23 @@ class Facts:
     user: str = ""
     groups: tuple[str, ...] = ()
     queue: dict[str, int] | None = None
+    #: Who made the Unix socket listen: pid, uid, gid, and the user's name.
+    peer: dict[str, t.Any] | None = None
 
 
-def gather(endpoint: Endpoint, error: Exception | None, queue: dict[str, int] | None) -> Facts:
+def gather(
+    endpoint: Endpoint,
+    error: Exception | None,
+    queue: dict[str, int] | None,
+    credentials: t.Mapping[str, int] | None = None,
+) -> Facts:
     """Look at the host, as far as ``error`` gives a reason to."""
+    peer = {**credentials, "user": _user(credentials["uid"])} if credentials else None
     if endpoint.unix is None or endpoint.unix.startswith("@"):
-        return Facts(queue=queue)
+        return Facts(queue=queue, peer=peer)
     path = Path(endpoint.unix)
     code = error.errno if isinstance(error, OSError) else None
-    facts = Facts(socket=_entry(path), is_socket=_is_socket(path), queue=queue)
+    facts = Facts(socket=_entry(path), is_socket=_is_socket(path), queue=queue, peer=peer)
     if code == errno.ENOENT:
         return dataclasses.replace(facts, missing=str(_first_missing(path)))
     if code in (errno.EACCES, errno.EPERM):

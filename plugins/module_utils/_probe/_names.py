@@ -30,7 +30,10 @@ class Names:
         """The addresses to try in turn, the resolver's error, or None: ask again soon."""
         if endpoint.unix is not None:
             path = endpoint.unix
-            return [(socket.AF_UNIX, f"\0{path[1:]}" if path.startswith("@") else path)]
+            if not path.startswith("@"):
+                return [(socket.AF_UNIX, path)]
+            # uWSGI counts the NUL that ends its string as a part of an abstract name.
+            return [(socket.AF_UNIX, f"\0{path[1:]}"), (socket.AF_UNIX, f"\0{path[1:]}\0")]
         host, port = t.cast("str", endpoint.host), endpoint.port
         try:
             version = ipaddress.ip_address(host).version

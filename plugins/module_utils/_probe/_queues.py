@@ -63,7 +63,8 @@ class Queues:
 
     def _behind_path(self, path: str) -> Listener | None:
         if path.startswith("@"):
-            return next((x for x in self._unix.get(0, ()) if x.name == b"\0" + path[1:].encode()), None)
+            name = path[1:].encode()
+            return next((x for x in self._unix.get(0, ()) if x.name[1:] in (name, name + b"\0")), None)
         # By inode: the daemon may have bound the socket under another spelling of the path.
         try:
             inode = Path(path).stat().st_ino & 0xFFFFFFFF

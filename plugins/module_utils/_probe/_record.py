@@ -54,9 +54,13 @@ class Record:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     body: str | None = None
     stderr: str | None = None
+    #: Of a stream of events: how many, and the milliseconds from each to the next.
+    events: dict[str, t.Any] | None = None
+    #: How many milliseconds a request for long polling was held without a word.
+    held_ms: float | None = None
     #: The protocol that the peer was found to speak, when it is not the endpoint's.
     speaks: str | None = None
-    peer: dict[str, int] | None = None
+    peer: dict[str, t.Any] | None = None
     socket: dict[str, str] | None = None
     queue: dict[str, int] | None = None
 

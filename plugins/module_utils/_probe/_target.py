@@ -22,6 +22,7 @@ from ._record import Record, body_head
 if t.TYPE_CHECKING:
     from ._check import Check
     from ._conversations import Answer
+    from ._identify import Peer
     from ._names import Address
 
 _MOST_SOCKETS, _OTHER_FILES = 8192, 64
@@ -32,7 +33,7 @@ _RESOLVER_POLL = 0.02
 #: How long the first attempt may last; each further one may last twice as long.
 _PATIENCE = 2.0
 #: How long it may take to find out which protocol a peer speaks.
-_IDENTIFICATION = 1.0
+_IDENTIFICATION = 2.0
 #: A snapshot of the kernel's queues serves all who want one within this time.
 _SNAPSHOT = 0.02
 
@@ -79,9 +80,9 @@ class Target:
         self._addresses: list[Address] = []
         self._connection: Connection | None = None
         self._doubts: set[str | None] = set()
-        self._speaks: str | None = None
+        self._peer: Peer | None = None
         self._pause = _FIRST_PAUSE
-        self._patience = _PATIENCE
+        self._patience = check.duration + _PATIENCE
         self._attempts = 0
         self._slowest = 0.0  # of the attempts that ended by themselves
         #: The attempt that ended and is not settled yet; the one that counts so far.
@@ -109,7 +110,9 @@ class Target:
         else:
             self._addresses = addresses
             self._resolved = self._loop.now()
-            self._connection = Connection(self._loop, addresses, self._check.begin(), self._tls, self._ended)
+            self._connection = Connection(
+                self._loop, addresses, self._check.begin(), self._tls, self._started + self._share, self._ended
+            )
             self._connection.start()
 
     def _unresolved(self, error: OSError) -> Outcome:
@@ -128,8 +131,8 @@ class Target:
         else:
             self._ended(self._connection.abort(TimeoutError()), queue)
 
-    def _identified(self, speaks: str | None) -> None:
-        self._speaks = speaks
+    def _identified(self, peer: Peer | None) -> None:
+        self._peer = peer
         self._settle()
 
     def _ended(self, outcome: Outcome, queue: dict[str, int] | None = None) -> None:
@@ -138,7 +141,7 @@ class Target:
         if self._connection:
             outcome.latency["resolve"] = self._resolved - self._started
             self._connection = None
-        facts = gather(self._check.endpoint, outcome.error, queue or self._queue())
+        facts = gather(self._check.endpoint, outcome.error, queue or self._queue(), outcome.peer)
         verdict = judge(self._check, outcome, facts)
         self._unsettled = outcome, facts, verdict
         self._took = self._loop.now() - self._started
@@ -158,8 +161,9 @@ class Target:
         self._unsettled = None
         hopeless = False
         if is_doubtful(self._check, outcome, verdict):
-            verdict = with_peer(self._check, verdict, self._speaks)
-            hopeless = self._speaks not in (None, self._check.endpoint.protocol)
+            known = with_peer(self._check, verdict, self._peer)
+            hopeless = known.cause == "wrong_protocol" and known is not verdict
+            verdict = known
         late = isinstance(outcome.error, TimeoutError) and not hopeless
         # To be cut off sooner than an earlier attempt took proves nothing: the earlier evidence stays.
         if not (late and self._evidence and self._share < 2 * self._slowest):
@@ -195,13 +199,24 @@ def _record(check: Check, evidence: tuple[Outcome, Facts, Verdict], attempts: in
         message=verdict.message,
         hint=verdict.hint,
         attempts=attempts,
-        latency_ms={phase: round(seconds * 1000, 3) for phase, seconds in outcome.latency.items()},
+        latency_ms={phase: _milliseconds(seconds) for phase, seconds in outcome.latency.items()},
         status=answer.status,
         headers=dict(answer.headers),
         body=None if answer.status is None else body_head(answer.body),
         stderr=answer.stderr,
+        events=_events(answer),
+        held_ms=_milliseconds(outcome.silence) if endpoint.protocol == "long_polling" else None,
         speaks=verdict.speaks,
-        peer=outcome.peer,
+        peer=facts.peer,
         socket=facts.socket,
         queue=facts.queue,
     )
+
+
+def _events(answer: Answer) -> dict[str, t.Any] | None:
+    found = answer.events
+    return {"count": found.count, "gaps_ms": [_milliseconds(gap) for gap in found.gaps]} if found else None
+
+
+def _milliseconds(seconds: float | None) -> t.Any:
+    return None if seconds is None else round(seconds * 1000, 3)

@@ -88,6 +88,11 @@ class ResponseReader:
         return {name: ", ".join(found) for name, found in values.items()}
 
     @property
+    def head_complete(self) -> bool:
+        """Whether all of the final response's header is there."""
+        return self.complete or self._step not in (self._read_status_line, self._read_field)
+
+    @property
     def rest(self) -> bytes:
         """What came with the end of a complete response, and is no part of it: after 101 the other protocol's bytes."""
         return bytes(self._buffer) if self.complete else b""
