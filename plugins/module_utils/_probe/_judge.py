@@ -211,7 +211,8 @@ def _closed_hint(check: Check) -> str:
         return (
             "uWSGI closes so when the application raised an exception before it answered (a traceback in uWSGI's log), "
             "when the plugin for the request is missing (unavailable modifier requested: set plugins = python3), "
-            "or when the request is larger than buffer-size (invalid request block size)"
+            "when the request is larger than buffer-size (invalid request block size), "
+            "or when the worker was ended (harakiri, killed by signal)"
         )
     if check.endpoint.protocol == "scgi":
         return "the application died before it answered, or does not take SCGI: see its log"
@@ -252,8 +253,10 @@ def _not_connected(check: Check, phase: str, error: OSError, facts: Facts) -> Ve
             message += ": {path} is {owner}:{group} {mode}".format_map(facts.obstacle)
             hint = f"let {facts.user} enter {facts.obstacle['path']}, by its group or its mode"
         if facts.obstacle and facts.obstacle["path"] == endpoint.unix:
+            group = facts.obstacle["group"]
+            way = f"let the group {group} write" if group in facts.groups else f"add {facts.user} to the group {group}"
             hint = (
-                f"add {facts.user} to the group {facts.obstacle['group']}, or change who may write on the socket "
+                f"{way}, or change who may write on the socket "
                 "(PHP-FPM: listen.owner, listen.group, listen.mode; uWSGI: chown-socket, chmod-socket)"
             )
         return Verdict(phase, "permission_denied", message, hint)
