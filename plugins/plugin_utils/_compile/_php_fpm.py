@@ -30,11 +30,19 @@ from ._plan import (
 )
 
 PING_PATH = "/fpm-ping"
+#: A directory that only root may enter: PHP-FPM gives a pool's status socket the owner, group and mode of its other
+#: socket, and runs any .php file there, as the pool's user and (PHP 8.2) without the pool's php_admin_value.
+STATUS_DIRECTORY = "/run/php-status"
 
 
 def default_socket(name: str) -> str:
     """Where a pool listens that names no endpoint."""
     return f"fastcgi+unix:///run/php/{name}.sock"
+
+
+def default_status_socket(name: str) -> str:
+    """Where a pool says how busy it is, also when all of its workers are."""
+    return f"fastcgi+unix://{STATUS_DIRECTORY}/{name}.sock"
 
 
 def php_fpm_plan(
@@ -55,14 +63,14 @@ def php_fpm_plan(
     listeners: list[tuple[str, str]] = []
     for index, pool in enumerate(checked):
         here = f"{where}[{index}]"
-        endpoint = _complete(pool, here)
+        endpoint, status = _complete(pool, here)
         pool["workers"] = _workers(pool, here, Host.from_facts(facts), share, len(checked))
         users[pool["user"]] = "/nonexistent"
-        listeners.append((endpoint.address, f"{here}.listen"))
+        listeners += [(endpoint.address, f"{here}.listen"), (status.address, f"{here}.status_listen")]
         plan["files"].append(
             {"path": f"pool.d/{pool['name']}.conf", "template": "pool.d/pool.conf.j2", "vars": {"pool": pool}}
         )
-        plan["listen"].append(listener(endpoint, f"{here}.listen"))
+        plan["listen"] += [listener(endpoint, f"{here}.listen"), listener(status, f"{here}.status_listen")]
         plan["probe"].append(
             {
                 "name": f"pool {pool['name']}",
@@ -78,7 +86,8 @@ def php_fpm_plan(
     return plan
 
 
-def _complete(pool: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
+def _complete(pool: dict[str, t.Any], here: str) -> tuple[_endpoint.Endpoint, _endpoint.Endpoint]:
+    """Check ``pool``, fill in what follows from it, and return its endpoint and that of its status."""
     check_name(pool["name"], f"{here}.name")
     check_user(pool["user"], f"{here}.user")
     pool["group"] = pool.get("group") or pool["user"]
@@ -86,11 +95,18 @@ def _complete(pool: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     if endpoint.unix is not None:
         check_run_path(endpoint.unix, f"{here}.listen")
         check_mode(pool["listen_mode"], f"{here}.listen_mode")
-    pool["listen"] = endpoint.as_dict()
+    status = _endpoint.parse(
+        pool.get("status_listen") or default_status_socket(pool["name"]), f"{here}.status_listen", "fastcgi"
+    )
+    if status.unix is None:
+        problem = f"through {status.address} every user of the host could run scripts as {pool['user']}"
+        raise DataError(f"{here}.status_listen", f"{problem}; give a Unix socket in a directory of root's alone")
+    check_run_path(status.unix, f"{here}.status_listen")
+    pool["listen"], pool["status_listen"] = endpoint.as_dict(), status.as_dict()
     for group in ("environment", "admin_values"):
         for key, value in pool[group].items():
             check_text(f"{key}={value}", f"{here}.{group}.{key}")
-    return endpoint
+    return endpoint, status
 
 
 def _workers(pool: t.Mapping[str, t.Any], here: str, host: Host, share: float, pools: int) -> dict[str, int]:

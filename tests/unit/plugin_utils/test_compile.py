@@ -250,6 +250,14 @@ def place(**more: t.Any) -> Site:
             lambda: _php_fpm.php_fpm_plan([pool(), pool(name="b", listen={"unix": "/run/php/blog.sock"})], FACTS, "me"),
             "php_fpm_pools[1].listen: the address /run/php/blog.sock is taken already by php_fpm_pools[0].listen",
         ),
+        (
+            lambda: _php_fpm.php_fpm_plan([pool(status_listen={"host": "127.0.0.1", "port": 9000})], FACTS, "me"),
+            "php_fpm_pools[0].status_listen: through 127.0.0.1:9000 every user of the host could run scripts as blog",
+        ),
+        (
+            lambda: _php_fpm.php_fpm_plan([pool(status_listen={"unix": "/run/php/blog.sock"})], FACTS, "me"),
+            "php_fpm_pools[0].status_listen: the address /run/php/blog.sock is taken already by php_fpm_pools[0].listen",
+        ),
         (lambda: _php_fpm.php_fpm_plan([pool()], {}, "me"), "ansible_facts.memtotal_mb: this fact was not gathered"),
         (
             lambda: _uwsgi.uwsgi_plan({"instances": [app(processes=1)]}, FACTS, "me"),
