@@ -144,7 +144,6 @@ def rows() -> list[dict[str, t.Any]]:
                 {
                     "what": name, "asked": asked, "module_s": round(module, 2), "task_s": round(whole, 2),
                     "module_times": round(module / base[0], 1), "task_times": round(whole / base[1], 1),
-                    "task_over_the_probes_module": round(whole / base[0]),
                 }
             )  # fmt: skip
     finally:
