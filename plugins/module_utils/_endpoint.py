@@ -14,6 +14,9 @@ Two forms, both accepted everywhere:
 * typed: ``{protocol: fastcgi, unix: /run/php/blog.sock}`` or
   ``{protocol: http, host: 127.0.0.1, port: 8081}``
 * URL: ``fastcgi+unix:///run/php/blog.sock`` or ``http://127.0.0.1:8081``
+
+A path that starts with ``@`` is the name of an abstract Unix socket. For users, this is told in
+the documentation of endpoint_probe.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ _DEFAULT_PORTS = {"http": 80, "ws": 80, "sse": 80, "long_polling": 80, "https": 
 _TLS = ("https", "wss")
 #: What daemons write for all addresses, and one of them.
 _ALL_ADDRESSES = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-_URL = re.compile(r"^(?P<protocol>[a-z_]+)(?P<unix>\+unix)?://(?P<rest>.*)$")
-_HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+_URL = re.compile(r"(?P<protocol>[a-z_]+)(?P<unix>\+unix)?://(?P<rest>.*)")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 class EndpointError(DataError):
@@ -125,7 +128,7 @@ def listening(address: str, protocol: str, where: str = "") -> Endpoint:
 
 
 def _split_url(text: str, where: str) -> dict[str, t.Any]:
-    match = _URL.match(text)
+    match = _URL.fullmatch(text)
     if not match:
         raise EndpointError(
             where, f"{text!r} is no endpoint; write fastcgi+unix:///run/NAME.sock or http://127.0.0.1:8081"
@@ -137,8 +140,10 @@ def _split_url(text: str, where: str) -> dict[str, t.Any]:
     if "/" in authority:
         raise EndpointError(where, f"{text!r}: an endpoint is a socket; the path belongs to the request")
     if authority.startswith("["):
-        host, _bracket, tail = authority[1:].partition("]")
-        port = tail[1:] if tail.startswith(":") else ""
+        host, bracket, tail = authority[1:].partition("]")
+        if not bracket or not (tail == "" or tail.startswith(":")):
+            raise EndpointError(where, f"{text!r}: write an IPv6 address and its port as [::1]:8080")
+        port = tail[1:]
     else:
         host, _colon, port = authority.partition(":")
     return {"protocol": protocol, "host": host, "port": port or _DEFAULT_PORTS.get(protocol)}
@@ -168,6 +173,8 @@ def _checked_path(path: t.Any, where: str) -> str:
             where, f"the socket path has {length} bytes, and the kernel takes {UNIX_PATH_MAX} (unix(7)); shorten {path}"
         )
     if path.startswith("@"):
+        if not re.fullmatch(r"[\x21-\x7e]+", path[1:]):
+            raise EndpointError(where, f"{path!r} is not the name of an abstract socket: printable ASCII after the @")
         return path
     if not path.startswith("/") or "/../" in path or re.search(r"[\s;{}|\"'\x00]", path):
         raise EndpointError(where, f"{path!r} is not an absolute path that every daemon can spell")
@@ -179,16 +186,13 @@ def _checked_host(host: t.Any, where: str) -> str:
         try:
             return str(ipaddress.ip_address(host))
         except ValueError:
-            if _HOST.match(host):
+            if _HOST.fullmatch(host):
                 return host
     raise EndpointError(where, f"{host!r} is neither an IP address nor a host name")
 
 
 def _checked_port(port: t.Any, where: str) -> int:
-    try:
-        number = int(port)
-    except (TypeError, ValueError):
-        number = 0
-    if isinstance(port, bool) or not 1 <= number <= 65535:
+    number = port if isinstance(port, (int, str)) and not isinstance(port, bool) else ""
+    if not re.fullmatch("[0-9]{1,5}", str(number)) or not 1 <= int(number) <= 65535:
         raise EndpointError(where, f"port {port!r} is not a number from 1 to 65535")
-    return number
+    return int(number)

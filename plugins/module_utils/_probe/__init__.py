@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from ._engine import ask_all, probe_all
+from ._engine import ARGUMENTS, ask_all, probe_all, run_probe
 from ._queues import queues_of
 from ._record import Record, describe
 
-__all__ = ["Record", "ask_all", "describe", "probe_all", "queues_of"]
+__all__ = ["ARGUMENTS", "Record", "ask_all", "describe", "probe_all", "queues_of", "run_probe"]

@@ -16,6 +16,7 @@ from .._endpoint import EndpointError
 from ..wire._http import MAX_BODY
 from ._check import Check, parse_check
 from ._connection import tls_for
+from ._record import describe
 from ._target import Run, Target
 
 if t.TYPE_CHECKING:
@@ -61,6 +62,25 @@ def ask_all(
     run.loop.run(lambda: run.ended == len(targets))
     run.loop.close()
     return [t.cast("tuple[Record, Answer | None]", target.result) for target in targets]
+
+
+#: The options of the module, which are those of its action plugin.
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "endpoints": {"type": "list", "elements": "raw", "required": True},
+    "timeout": {"type": "float", "default": 30},
+    "wait": {"type": "bool", "default": True},
+    "from": {"type": "str", "choices": ["host", "controller"], "default": "host"},
+}
+
+
+def run_probe(options: t.Mapping[str, t.Any], check_mode: bool) -> tuple[dict[str, t.Any], str]:
+    """Do what the options say; the result, and a description of what is not ok, or nothing.
+
+    :raises EndpointError: an option is wrong.
+    """
+    # In check mode nothing was started that one could wait for.
+    records = probe_all(options["endpoints"], options["timeout"], options["wait"] and not check_mode)
+    return {"changed": False, "endpoints": [record.as_dict() for record in records]}, describe(records)
 
 
 def _checked(spec: t.Any, where: str) -> Check:

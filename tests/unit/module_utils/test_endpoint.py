@@ -23,6 +23,12 @@ from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import End
         ("uwsgi://[::1]:3031", Endpoint("uwsgi", host="::1", port=3031)),
         ({"protocol": "scgi", "host": "127.0.0.1", "port": "4000"}, Endpoint("scgi", host="127.0.0.1", port=4000)),
         ({"protocol": "http", "unix": "@abstract"}, Endpoint("http", unix="@abstract")),
+        ("unix://@abstract", Endpoint("unix", unix="@abstract")),
+        ("scgi+unix://@abstract", Endpoint("scgi", unix="@abstract")),
+        ("ws+unix:///run/x.sock", Endpoint("ws", unix="/run/x.sock")),
+        ("http://[::1]:8080", Endpoint("http", host="::1", port=8080)),
+        ("sse://[2001:DB8::1]", Endpoint("sse", host="2001:db8::1", port=80)),
+        ("long_polling://127.0.0.1:8085", Endpoint("long_polling", host="127.0.0.1", port=8085)),
     ],
 )
 def test_both_spellings(value: object, endpoint: Endpoint) -> None:
@@ -46,6 +52,14 @@ def test_both_spellings(value: object, endpoint: Endpoint) -> None:
         ({"protocol": "http", "unix": "/run/x", "port": 80}, "not both"),
         ({"protocol": "http", "sock": "/run/x"}, "unknown key 'sock'"),
         ({"protocol": "http", "host": "127.0.0.1", "port": True}, "port True"),
+        ({"protocol": "http", "host": "127.0.0.1", "port": 80.5}, "port 80.5"),
+        ("http://127.0.0.1:8_0", "port '8_0'"),
+        ("http://127.0.0.1:80\n", "is no endpoint"),
+        ("http://[::1", "write an IPv6 address"),
+        ("http://[::1]80", "write an IPv6 address"),
+        ("http://::1:80", "neither an IP address"),
+        ("unix://@", "is not the name of an abstract socket"),
+        ("unix://@a b", "is not the name of an abstract socket"),
         (["http"], "not list"),
     ],
 )
