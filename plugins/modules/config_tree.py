@@ -304,9 +304,15 @@ REQUIRED_IF = [
 ]
 
 
+class Module(AnsibleModule):
+    def _log_invocation(self) -> None:
+        # Whole files are no matter for the system log, secret ones least of all. The argument no_log does not do this:
+        # the task's own setting, which is false, takes its place.
+        pass
+
+
 def main() -> t.NoReturn:
-    # Whole files are no matter for the system log: no_log keeps the arguments out of it.
-    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF, no_log=True)
+    module = Module(ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF)
     options = module.params
     result = Result()
     try:
