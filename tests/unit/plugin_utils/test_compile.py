@@ -256,7 +256,7 @@ def place(**more: t.Any) -> Site:
         ),
         (
             lambda: _php_fpm.php_fpm_plan([pool(status_listen={"unix": "/run/php/blog.sock"})], FACTS, "me"),
-            "php_fpm_pools[0].status_listen: the address /run/php/blog.sock is taken already by php_fpm_pools[0].listen",
+            "php_fpm_pools[0].status_listen: the address /run/php/blog.sock is taken already by php_fpm_pools[0]",
         ),
         (lambda: _php_fpm.php_fpm_plan([pool()], {}, "me"), "ansible_facts.memtotal_mb: this fact was not gathered"),
         (
