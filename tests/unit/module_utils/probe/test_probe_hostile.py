@@ -1,0 +1,246 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Peers that are slow, broken or malicious: the probe ends in time, keeps little, and names a cause."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.weblab.stacks.plugins.module_utils._probe import probe_all
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._record import CAUSES
+
+if t.TYPE_CHECKING:
+    from .conftest import Serve
+
+Act = t.Callable[[socket.socket], None]
+Causes = t.AbstractSet[t.Optional[str]]
+Table = t.Mapping[str, tuple[Act, Causes, str]]
+
+#: The peers here go on for ever; the probe has this long.
+TIMEOUT = 0.6
+HUGE = 2 << 30
+
+
+def fcgi(kind: int, content: bytes, padding: int = 0, request: int = 1) -> bytes:
+    return struct.pack(">BBHHBx", 1, kind, request, len(content), padding) + content + bytes(padding)
+
+
+# What a peer does with a connection.
+
+
+def slowly(data: bytes, beginning: bytes = b"") -> Act:
+    """One byte at a time, for ever."""
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        while True:
+            for byte in data:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.03)
+
+    return act
+
+
+def flood(data: bytes, beginning: bytes = b"") -> Act:
+    """As much as the other side takes, for ever."""
+    many = data * (65536 // len(data) + 1)
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        while True:
+            connection.sendall(many)
+
+    return act
+
+
+def say(data: bytes, then: str = "close") -> Act:
+    """Some bytes, and then `close`, `hold` the connection, or `reset` it."""
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(data)
+        if then == "hold":
+            while connection.recv(65536):
+                pass
+        elif then == "reset":
+            # What is sent has to have arrived before the reset takes everything back.
+            time.sleep(0.05)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return act
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """What a peer does to one that speaks its protocol, and the causes that name it."""
+
+    protocol: str
+    act: Act
+    causes: Causes
+    words: str = ""
+    #: It does not wait for what it is asked.
+    first: bool = False
+
+    def __call__(self, connection: socket.socket, _number: int) -> None:
+        # It closes on what other protocols begin with, by which the probe finds out who is there.
+        if self.first or connection.recv(65536)[:1] in BEGINNINGS[self.protocol]:
+            self.act(connection)
+
+
+#: The first bytes of requests.
+BEGINNINGS = {"http": (b"G", b"O"), "uwsgi": (b"\0",), "fastcgi": (b"\1",), "https": (b"\x16",)}
+OK = b"HTTP/1.1 200 OK\r\n"
+SIZED = OK + b"Content-Length: %d\r\n\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+DOCUMENT = b"Status: 200 OK\r\n\r\n"
+END = fcgi(3, bytes(8))
+BAD: Causes = {"application_error"}
+LATE: Causes = {"timeout"}
+GONE: Causes = {"closed"}
+WRONG: Causes = {"wrong_protocol"}
+NONE: Causes = {None}
+
+HTTP: Table = {
+    "a slow header": (slowly(b"X-A: b\r\n", OK), LATE, "no complete answer came after"),
+    "a slow body": (slowly(b"x", SIZED % HUGE), LATE, "no complete answer came after"),
+    "a header without end": (flood(b"X-A: b\r\n", OK), BAD, "more than 1000 fields"),
+    "a header of long fields": (flood(b"X-A: " + b"b" * 9000 + b"\r\n", OK), BAD, "longer than 65536"),
+    "a line without end": (flood(b"x", OK + b"X-A: "), BAD, "longer than 16384"),
+    "a status line without end": (flood(b"x", OK[:-2]), WRONG, "longer than 16384"),
+    "interim responses without end": (flood(b"HTTP/1.1 100 Continue\r\n\r\n"), BAD, "longer than 65536"),
+    "chunk extensions without end": (flood(b"x", CHUNKED + b"1;"), BAD, "longer than 16384"),
+    "a chunk extension on each byte": (flood(b"1;" + b"x" * 9000 + b"\r\nx\r\n", CHUNKED), BAD, "longer than 65536"),
+    "a trailer without end": (flood(b"X-A: b\r\n", CHUNKED + b"0\r\n"), BAD, "longer than 65536"),
+    "a chunk size that is none": (say(CHUNKED + b"-5\r\n"), BAD, "is not a chunk size"),
+    "a chunk that is longer than it says": (say(CHUNKED + b"1\r\nxxx\r\n"), BAD, "where a chunk should end"),
+    "a length that is none": (say(OK + b"Content-Length: -1\r\n\r\n"), BAD, "is not a length"),
+    "two lengths": (say(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), BAD, "is not a length"),
+    "2 GB that do not come": (say(SIZED % HUGE + b"x", "hold"), LATE, "no complete answer came after"),
+    "2 GB that are cut off": (say(SIZED % HUGE + b"x"), GONE, "inside its body, after 1 bytes"),
+    "a body without end": (flood(b"x", OK + b"\r\n"), NONE, ""),
+    "2 GB that come": (flood(b"x", SIZED % HUGE), NONE, ""),
+    "a chunk of 2 GB": (flood(b"x", CHUNKED + b"%x\r\n" % HUGE), NONE, ""),
+    "one chunk for each byte": (flood(b"1\r\nx\r\n", CHUNKED), NONE | LATE, ""),
+}
+FASTCGI: Table = {
+    "slow records": (slowly(fcgi(7, b"")), LATE, "no complete answer came after"),
+    "empty records without end": (flood(fcgi(6, b"")), LATE, "no complete answer came after"),
+    "errors without end": (flood(fcgi(7, b"e" * 1000)), LATE, "no complete answer came after"),
+    "padding without end": (flood(fcgi(7, b"", 255)), LATE, "no complete answer came after"),
+    "a header without end": (flood(fcgi(6, b"X-A: b\r\n")), BAD | WRONG, "more than 1000 fields"),
+    "a body without end": (flood(fcgi(6, b"x" * 1000), fcgi(6, DOCUMENT)), NONE, ""),
+    "a record that does not come": (say(fcgi(6, b"x" * 60_000)[:20], "hold"), LATE, "after 20 bytes"),
+    "a record that is cut off": (say(fcgi(6, b"x" * 60_000)[:20]), GONE, "without END_REQUEST"),
+    "another request's records": (say(fcgi(6, DOCUMENT, request=7) + END), WRONG | BAD, "of request 7"),
+    "a short end": (say(fcgi(6, DOCUMENT) + fcgi(3, b"")), WRONG | BAD, "END_REQUEST has 0 bytes"),
+    "records of an unknown type": (flood(fcgi(200, b"x")), WRONG | BAD, "of type 200"),
+    "no document": (say(END), GONE, "no answer came"),
+}
+#: What other services say first, or to anything.
+GREETINGS = {
+    "SSH": b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+    "SMTP": b"220 mail.example ESMTP Postfix\r\n",
+    "FTP": b"220 (vsFTPd 3.0.3)\r\n",
+    "MariaDB": b"\x5a\x00\x00\x00\x0a5.5.5-10.11.6-MariaDB-0+deb12u1\x00" + bytes(60),
+    "Redis": b"-ERR wrong number of arguments for 'get' command\r\n",
+    "zeros": bytes(100),
+    "a program's text": b"<?php phpinfo();\n",
+}
+TLS: Table = {
+    "not TLS": (say(b"garbage" * 10), WRONG | {"tls_failed"}, ""),
+    "garbage without end": (flood(b"garbage"), WRONG | {"tls_failed", "closed"}, ""),
+    "records of garbage": (flood(b"\x16\x03\x03\x40\x00" + b"g" * 0x4000), {"tls_failed"}, ""),
+    "a record that does not come": (say(b"\x16\x03\x03\x40\x00", "hold"), LATE, "the TLS handshake did not end"),
+    "a slow record": (slowly(b"g", b"\x16\x03\x03\x40\x00\x02\x00\x3f\xf0"), LATE, "the TLS handshake did not end"),
+    "an alert": (say(b"\x15\x03\x03\x00\x02\x02\x28"), {"tls_failed"}, ""),
+    "alerts without end": (flood(b"\x15\x03\x03\x00\x02\x01\x00"), {"tls_failed", "closed"}, ""),
+    "silence": (say(b"", "hold"), LATE, "the TLS handshake did not end"),
+}
+
+SPEAKERS = ("http", "fastcgi", "uwsgi")
+PEERS = {
+    **{f"http: {name}": Peer("http", *row) for name, row in HTTP.items()},
+    **{f"uwsgi: {name}": Peer("uwsgi", *row) for name, row in HTTP.items()},
+    **{f"fastcgi: {name}": Peer("fastcgi", *row) for name, row in FASTCGI.items()},
+    **{f"https: {name}": Peer("https", *row) for name, row in TLS.items()},
+    **{
+        f"{protocol}: greeted by {name}": Peer(protocol, say(data, "hold"), WRONG, first=True)
+        for protocol in SPEAKERS
+        for name, data in GREETINGS.items()
+    },
+    **{
+        f"{protocol}: reset {when}": Peer(protocol, say(b"", "reset"), GONE, first=first)
+        for protocol in (*SPEAKERS, "https")
+        for when, first in (("at once", True), ("after the request", False))
+    },
+    "http: reset in the header": Peer("http", say(OK, "reset"), GONE),
+    "http: reset in the body": Peer("http", say(SIZED % 9 + b"x", "reset"), GONE),
+    "fastcgi: reset in a record": Peer("fastcgi", say(fcgi(6, DOCUMENT)[:20], "reset"), GONE),
+    "fastcgi: reset before the end": Peer("fastcgi", say(fcgi(6, DOCUMENT), "reset"), GONE),
+}
+
+
+def spec(peer: Peer, url: str) -> dict[str, t.Any]:
+    return {"endpoint": f"{peer.protocol}{url}", "path": "/x", "validate_certs": False}
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+def test_a_hostile_peer_costs_little_and_is_named(serve: Serve, tmp_path: Path, peer: Peer, family: str) -> None:
+    url = serve(peer, tmp_path / "a.sock" if family == "unix" else None)
+    started = time.monotonic()
+    tracemalloc.start()
+    (record,) = probe_all([spec(peer, url)], TIMEOUT, wait=False)
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.monotonic() - started < TIMEOUT + 5  # a peer that goes on for ever would hold it for ever
+    assert peak < 3_000_000, "a peer made the probe keep what it sent"
+    assert record.cause in peer.causes, record
+    if record.cause:
+        assert record.cause in CAUSES
+        assert peer.words in record.message
+        assert record.hint
+
+
+#: Reads specifications, and tells the causes and by how many KiB the process grew.
+CHILD = """\
+import json, re, ssl, sys
+from ansible_collections.weblab.stacks.plugins.module_utils._probe import probe_all
+def size():  # not ru_maxrss, which begins with that of the parent process
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+specs = json.load(sys.stdin)
+probe_all(["https://127.0.0.1:1"] * len(specs), 0.1, False)  # nobody listens there
+before = size()
+records = probe_all(specs, 3, True)
+print(json.dumps([[record.cause for record in records], size() - before]))
+"""
+
+
+def test_all_hostile_peers_at_once_cost_little_and_end_in_time(serve: Serve) -> None:
+    specs = [spec(peer, serve(peer)) for peer in PEERS.values()]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / ".collections")}
+    argv = [sys.executable, "-c", CHILD]
+    # A peer that goes on for ever would hold it for ever: a limit that only that reaches.
+    done = subprocess.run(
+        argv, env=environment, input=json.dumps(specs), stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    causes, grown = json.loads(done.stdout)
+    assert len(causes) == len(PEERS)
+    assert set(causes) <= {None, *CAUSES}
+    assert {name for name, cause in zip(PEERS, causes) if cause is None} <= {
+        name for name, peer in PEERS.items() if None in peer.causes
+    }
+    assert grown < 256 * len(PEERS), f"the probe of {len(PEERS)} hostile peers grew by {grown} KiB"
