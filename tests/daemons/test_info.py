@@ -349,3 +349,6 @@ def test_a_reload_keeps_the_status_and_a_pool_that_goes_takes_it_along(info: Inf
     (pool,) = info.module("php_fpm_info")["pools"]
     assert (pool["status"]["max_children"], pool["status"]["total_processes"]) == (4, 4)
     assert info.ask("ls /run/php-status") == "blog.sock"
+    assert info.roles().code == 0
+    assert info.ask("ls /run/php-status") == ""
+    assert info.module("php_fpm_info")["pools"] == []
