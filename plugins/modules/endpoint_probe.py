@@ -153,9 +153,9 @@ EXAMPLES = r"""
 - name: Chat | Streams through the front server, events come one by one
   weblab.stacks.endpoint_probe:
     endpoints:
-      - {endpoint: "ws://127.0.0.1:8085", path: /chat, expect: {echo: hello}}
-      - {endpoint: "sse://127.0.0.1:8085", path: /events, expect: {events: 3, interval: 0.5}}
-      - {endpoint: "long_polling://127.0.0.1:8085", path: /poll, hold: 5}
+      - {endpoint: "ws://127.0.0.1:8090", path: /chat, expect: {echo: hello}}
+      - {endpoint: "sse://127.0.0.1:8090", path: /events, expect: {events: 3, interval: 0.5}}
+      - {endpoint: "long_polling://127.0.0.1:8090", path: /poll, hold: 5}
 
 - name: Old backend | Is gone
   weblab.stacks.endpoint_probe:
@@ -166,7 +166,7 @@ EXAMPLES = r"""
   weblab.stacks.endpoint_probe:
     from: controller
     endpoints:
-      - {endpoint: {protocol: https, host: "{{ ansible_host }}", port: 443}, host: blog.example.org}
+      - {endpoint: {protocol: http, host: "{{ ansible_host }}", port: 8082}, host: blog.example.org}
 """
 
 RETURN = r"""
