@@ -21,7 +21,7 @@ import rich.console
 import rich.table
 
 STATE = pathlib.Path(__file__).resolve().parent.parent / ".lab"
-EXPERIMENTS = ("stacks", "probe")
+EXPERIMENTS = sorted(path.stem.removeprefix("bench_") for path in pathlib.Path(__file__).parent.glob("bench_*.py"))
 
 
 def table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> rich.table.Table:
