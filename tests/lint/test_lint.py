@@ -96,7 +96,7 @@ def test_built_collection_installs_and_runs_by_name(tree: pathlib.Path, tmp_path
     clean("ansible-galaxy", "collection", "install", "--offline", "-p", installed, archive, cwd=tmp_path)
     content = {path.name for path in (installed / "ansible_collections" / "weblab" / "stacks").iterdir()}
     assert not content & {".collections", ".git", ".lab", ".venv"}, content
-    assert {"README.md", "LICENSE", "plugins", "roles", "playbooks"} <= content
+    assert {"README.md", "LICENSE", "docs", "plugins", "roles", "playbooks"} <= content
     for playbook in sorted((ROOT / "playbooks").glob("*.yml")):
         clean(
             "ansible-playbook", "--syntax-check", "-i", "localhost,", f"weblab.stacks.{playbook.stem}",
