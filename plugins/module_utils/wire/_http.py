@@ -142,6 +142,9 @@ class ResponseReader:
         return True
 
     def _read_field(self) -> bool:
+        # A peer that speaks something else is found out by its first byte, as with HTTP.
+        if self._cgi and not self._fields and re.match(rb"[^\r\n!-~]", self._buffer):
+            raise WireError(f"the answer starts with {bytes(self._buffer[:16])!r}, which is not a CGI header")
         line = self._take_line()
         if line is None:
             return False

@@ -113,6 +113,8 @@ def test_fields_are_joined_by_lower_case_name() -> None:
         (CHUNKED_HEAD + (b"1;" + b"x" * 9000 + b"\r\nx\r\n") * 8, {}, "the header of the answer is longer"),
         (CHUNKED_HEAD + b"0\r\n" + (b"X: " + b"x" * 9000 + b"\r\n") * 8, {}, "the header of the answer is longer"),
         (b"\n\nbody", {"cgi": True}, "no CGI header"),
+        (b"\x15\x03\x01", {"cgi": True}, "which is not a CGI header"),
+        (b"\0", {"cgi": True}, "which is not a CGI header"),
         (b"Status: bad\n\n", {"cgi": True}, "is not a status"),
         (b"<?php phpinfo();\n", {"cgi": True}, "is not a header field"),
     ],
