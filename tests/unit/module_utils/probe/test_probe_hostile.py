@@ -19,19 +19,22 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from wire_server import server_frame
 
 from ansible_collections.weblab.stacks.plugins.module_utils._probe import probe_all
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._record import CAUSES
+from ansible_collections.weblab.stacks.plugins.module_utils.wire._websocket import accept_for
 
 if t.TYPE_CHECKING:
     from .conftest import Serve
 
-Act = t.Callable[[socket.socket], None]
+#: Takes the connection, and the request that came.
+Act = t.Callable[[socket.socket, bytes], None]
 Causes = t.AbstractSet[t.Optional[str]]
 Table = t.Mapping[str, tuple[Act, Causes, str]]
 
-#: The peers here go on for ever; the probe has this long.
-TIMEOUT = 0.6
+#: How long the probe has where only its deadline ends the conversation, and where it sees what is wrong before.
+SHORT, LONG = 0.8, 20.0
 HUGE = 2 << 30
 
 
@@ -45,7 +48,7 @@ def fcgi(kind: int, content: bytes, padding: int = 0, request: int = 1) -> bytes
 def slowly(data: bytes, beginning: bytes = b"") -> Act:
     """One byte at a time, for ever."""
 
-    def act(connection: socket.socket) -> None:
+    def act(connection: socket.socket, _request: bytes) -> None:
         connection.sendall(beginning)
         while True:
             for byte in data:
@@ -59,7 +62,7 @@ def flood(data: bytes, beginning: bytes = b"") -> Act:
     """As much as the other side takes, for ever."""
     many = data * (65536 // len(data) + 1)
 
-    def act(connection: socket.socket) -> None:
+    def act(connection: socket.socket, _request: bytes) -> None:
         connection.sendall(beginning)
         while True:
             connection.sendall(many)
@@ -70,15 +73,17 @@ def flood(data: bytes, beginning: bytes = b"") -> Act:
 def say(data: bytes, then: str = "close") -> Act:
     """Some bytes, and then `close`, `hold` the connection, or `reset` it."""
 
-    def act(connection: socket.socket) -> None:
+    def act(connection: socket.socket, _request: bytes) -> None:
         connection.sendall(data)
-        if then == "hold":
-            while connection.recv(65536):
-                pass
-        elif then == "reset":
+        if then == "reset":
             # What is sent has to have arrived before the reset takes everything back.
             time.sleep(0.05)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        if then == "close":
+            connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):  # a close over unread bytes would be a reset
+            pass
 
     return act
 
@@ -96,15 +101,38 @@ class Peer:
 
     def __call__(self, connection: socket.socket, _number: int) -> None:
         # It closes on what other protocols begin with, by which the probe finds out who is there.
-        if self.first or connection.recv(65536)[:1] in BEGINNINGS[self.protocol]:
-            self.act(connection)
+        request = b"" if self.first else connection.recv(65536)
+        if self.first or request[:1] in BEGINNINGS[self.protocol]:
+            self.act(connection, request)
 
 
 #: The first bytes of requests.
-BEGINNINGS = {"http": (b"G", b"O"), "uwsgi": (b"\0",), "fastcgi": (b"\1",), "https": (b"\x16",)}
+WEB = (b"G",)
+BEGINNINGS = {
+    **dict.fromkeys(("http", "ws", "sse", "long_polling"), WEB),
+    "https": (b"\x16",),
+    "fastcgi": (b"\1",),
+    "scgi": tuple(b"%d" % digit for digit in range(1, 10)),
+    "uwsgi": (b"\0",),
+}
+
+
+def upgraded(then: Act, accept: t.Callable[[str], str] = accept_for) -> Act:
+    """The answer to a handshake, and what comes after it."""
+
+    def act(connection: socket.socket, request: bytes) -> None:
+        key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r")[0].decode()
+        connection.sendall(SWITCHING + f"Sec-WebSocket-Accept: {accept(key)}\r\n\r\n".encode())
+        then(connection, request)
+
+    return act
+
+
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = OK + b"Content-Length: %d\r\n\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+STREAM = OK + b"Content-Type: text/event-stream\r\n\r\n"
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 DOCUMENT = b"Status: 200 OK\r\n\r\n"
 END = fcgi(3, bytes(8))
 BAD: Causes = {"application_error"}
@@ -149,6 +177,65 @@ FASTCGI: Table = {
     "records of an unknown type": (flood(fcgi(200, b"x")), WRONG | BAD, "of type 200"),
     "no document": (say(END), GONE, "no answer came"),
 }
+CGI: Table = {
+    "a slow header": (slowly(b"X-A: b\r\n"), LATE, "no complete answer came after"),
+    "a header without end": (flood(b"X-A: b\r\n"), WRONG, "more than 1000 fields"),
+    "a line without end": (flood(b"x"), WRONG, "longer than 16384"),
+    "no header": (say(b"\r\nhello"), WRONG, "has no CGI header"),
+    "a status that is none": (say(b"Status: fine\r\n\r\n"), WRONG, "is not a status"),
+    "a body without end": (flood(b"x", DOCUMENT), NONE, ""),
+    "a body that does not come": (say(DOCUMENT, "hold"), LATE, "no complete answer came after"),
+    "a header that is cut off": (say(DOCUMENT[:-2]), GONE, "inside its header"),
+}
+WEBSOCKET: Table = {
+    "a slow handshake": (slowly(b"X-A: b\r\n", SWITCHING), LATE, "no complete answer came after"),
+    "a handshake without end": (flood(b"X-A: b\r\n", SWITCHING), WRONG, "speaks http"),
+    "no accept key": (say(SWITCHING + b"\r\n", "hold"), BAD, "Sec-WebSocket-Accept None"),
+    "another accept key": (upgraded(say(b"", "hold"), accept=lambda key: "x"), BAD, "the key demands"),
+    "silence": (upgraded(say(b"", "hold")), LATE, "the pong to a ping did not come"),
+    "pings without end": (upgraded(flood(server_frame(9))), LATE, "the pong to a ping did not come"),
+    "pongs without end": (upgraded(flood(server_frame(10, b"x" * 125))), LATE, "the pong to a ping did not come"),
+    "messages without end": (upgraded(flood(server_frame(1, b"x"))), LATE, "the pong to a ping did not come"),
+    "a slow message": (upgraded(slowly(server_frame(1, b"x" * 100))), LATE, "the pong to a ping did not come"),
+    "a frame of 2 GB": (upgraded(flood(b"x", b"\x82\x7f" + struct.pack(">Q", HUGE))), BAD, "longer than 65536"),
+    "fragments without end": (
+        upgraded(flood(server_frame(0, b"x" * 1000, fin=False), server_frame(2, fin=False))),
+        BAD,
+        "longer than 65536",
+    ),
+    "empty fragments without end": (
+        upgraded(flood(server_frame(0, fin=False), server_frame(2, fin=False))),
+        LATE,
+        "the pong to a ping did not come",
+    ),
+    "a masked frame": (upgraded(say(server_frame(1, b"x", masked=True))), BAD, "is masked"),
+    "an extension": (upgraded(say(server_frame(1, b"x", reserved=4))), BAD, "without extensions"),
+    "another protocol": (upgraded(say(OK)), BAD, "which is not WebSocket"),
+    "text that is none": (upgraded(say(server_frame(1, b"\xff"))), BAD, "not UTF-8"),
+    "a close code that is none": (upgraded(say(server_frame(8, b"\0\0"))), BAD, "not a status code"),
+    "a close frame": (upgraded(say(server_frame(8, b"\x03\xe9bye"))), GONE, "with 1001 bye"),
+    "a cut": (upgraded(say(server_frame(1, b"x")[:2])), GONE, "inside a message"),
+    "a reset": (upgraded(say(server_frame(1, b"x"), "reset")), GONE, ""),
+}
+SSE: Table = {
+    "a slow header": (slowly(b"X-A: b\r\n", OK), LATE, "no complete answer came after"),
+    "a slow event": (slowly(b"data: x\n", STREAM), LATE, "0 of 1 events came"),
+    "silence": (say(STREAM, "hold"), LATE, "0 of 1 events came"),
+    "a line without end": (flood(b"x", STREAM + b"data: "), BAD, "an event is longer than 65536"),
+    "an event without end": (flood(b"data: x\n", STREAM), BAD, "an event is longer than 65536"),
+    "comments without end": (flood(b":\n\n", STREAM), LATE, "0 of 1 events and"),
+    "a comment without end": (flood(b"x", STREAM + b":"), BAD, "an event is longer than 65536"),
+    "other fields without end": (flood(b"x: y\n", STREAM), LATE, "0 of 1 events came"),
+    "ids without end": (flood(b"id: 1\n\n", STREAM), LATE, "0 of 1 events came"),
+    "events without end": (flood(b"data: x\n\n", STREAM), NONE, ""),
+    "chunks that are none": (
+        flood(b"data: x\n\n", STREAM[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"),
+        BAD,
+        "is not a chunk size",
+    ),
+    "an end in an event": (say(STREAM + b"data: x\n"), {"expectation"}, "the stream ended after 0"),
+    "a reset": (say(STREAM + b"data: x\n", "reset"), GONE, ""),
+}
 #: What other services say first, or to anything.
 GREETINGS = {
     "SSH": b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
@@ -170,12 +257,19 @@ TLS: Table = {
     "silence": (say(b"", "hold"), LATE, "the TLS handshake did not end"),
 }
 
-SPEAKERS = ("http", "fastcgi", "uwsgi")
+GATEWAYS = ("fastcgi", "scgi", "uwsgi")  # on Unix sockets, the others on TCP
+SPEAKERS = ("http", "ws", "sse", "long_polling", *GATEWAYS)
+TABLES = {
+    "http": HTTP,
+    "uwsgi": HTTP,
+    "scgi": CGI,
+    "fastcgi": FASTCGI,
+    "https": TLS,
+    "ws": WEBSOCKET,
+    "sse": SSE,
+}
 PEERS = {
-    **{f"http: {name}": Peer("http", *row) for name, row in HTTP.items()},
-    **{f"uwsgi: {name}": Peer("uwsgi", *row) for name, row in HTTP.items()},
-    **{f"fastcgi: {name}": Peer("fastcgi", *row) for name, row in FASTCGI.items()},
-    **{f"https: {name}": Peer("https", *row) for name, row in TLS.items()},
+    **{f"{protocol}: {name}": Peer(protocol, *row) for protocol, rows in TABLES.items() for name, row in rows.items()},
     **{
         f"{protocol}: greeted by {name}": Peer(protocol, say(data, "hold"), WRONG, first=True)
         for protocol in SPEAKERS
@@ -197,16 +291,16 @@ def spec(peer: Peer, url: str) -> dict[str, t.Any]:
     return {"endpoint": f"{peer.protocol}{url}", "path": "/x", "validate_certs": False}
 
 
-@pytest.mark.parametrize("family", ["tcp", "unix"])
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
-def test_a_hostile_peer_costs_little_and_is_named(serve: Serve, tmp_path: Path, peer: Peer, family: str) -> None:
-    url = serve(peer, tmp_path / "a.sock" if family == "unix" else None)
+def test_a_hostile_peer_costs_little_and_is_named(serve: Serve, tmp_path: Path, peer: Peer) -> None:
+    url = serve(peer, tmp_path / "a.sock" if peer.protocol in GATEWAYS else None)
+    timeout = SHORT if "timeout" in peer.causes else LONG
     started = time.monotonic()
     tracemalloc.start()
-    (record,) = probe_all([spec(peer, url)], TIMEOUT, wait=False)
+    (record,) = probe_all([spec(peer, url)], timeout, wait=False)
     _now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert time.monotonic() - started < TIMEOUT + 5  # a peer that goes on for ever would hold it for ever
+    assert time.monotonic() - started < timeout + 5  # a peer that goes on for ever would hold it for ever
     assert peak < 3_000_000, "a peer made the probe keep what it sent"
     assert record.cause in peer.causes, record
     if record.cause:
