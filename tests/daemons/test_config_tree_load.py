@@ -211,6 +211,19 @@ def test_nginx_asks_again_where_that_does_no_harm(host: Host, tmp_path: pathlib.
     assert host.shell(f"{curl} --data x").stdout == "answer 200"
 
 
+def test_a_reload_waits_for_the_slowest_request(host: Host, tmp_path: pathlib.Path) -> None:
+    stack, stand = STACKS["nginx_uwsgi_monolith"], Stand(host.name, tmp_path)
+    assert stand.play(series(stack, [0]), {}).code == 0
+    url = f"http://127.0.0.1:{stack.port}/?sleep=40"
+    argv = ["docker", "exec", host.name, "curl", "--silent", "--max-time", "60", "--write-out", " %{http_code}", url]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as client:
+        run = stand.play(series(stack, [1]), {}, "-v")
+        answer, _none = client.communicate()
+    assert run.code == 0, run.output[-3000:]
+    assert actions(run.output, "uwsgi@load.service") == ["reloaded"]
+    assert answer.startswith("0:") and answer.endswith(":0 200")
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     """A daemon of a stack that `test_no_change_costs_an_answer` has brought up."""
