@@ -6,7 +6,8 @@
 
 Half of them are Unix sockets, half TCP, all on one host, and one small HTTP server answers. The loops ask 20 of
 them, and are extrapolated. `wait_for` only connects, and only sees that a Unix socket's file is there. Module time is
-what the host spends on a module, from the start of its Python to the end; task time is what the user waits.
+what the host spends on a module, from the start of its Python to the end, by the clock and in CPU time (which does not
+know what else the machine does); task time is what the user waits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ STATE = ROOT / ".lab"
 HOST = "weblab-bench-probe"
 ENDPOINTS, LOOP = 1000, 20
 TURNS = 3
+COLUMNS = ("module_s", "module_cpu_s", "task_s")
 FIRST_PORT = 20000
 TIMES = "/run/bench/times"
 
@@ -49,13 +51,14 @@ while True:
             client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
         client.close()
 """
-#: Stands in for the host's Python, and writes down the milliseconds of every module.
-PYTHON = f"""#!/bin/sh
-started=$(date +%s%N)
-/usr/bin/python3 "$@"
-code=$?
-echo $((($(date +%s%N) - started) / 1000000)) >> {TIMES}
-exit $code
+#: Stands in for the host's Python, and writes down how long every module took, by the clock and in CPU time.
+PYTHON = f"""#!/usr/bin/python3
+import os, subprocess, sys, time
+started = time.monotonic()
+code = subprocess.call(["/usr/bin/python3", *sys.argv[1:]])
+with open("{TIMES}", "a") as file:
+    print(time.monotonic() - started, sum(os.times()[2:4]), file=file)
+sys.exit(code)
 """
 
 
@@ -87,8 +90,8 @@ def on_host(script: str, stdin: str = "") -> str:
     return lab_docker.must(["docker", "exec", "-i", HOST, "sh", "-c", script], stdin=stdin)
 
 
-def measured(name: str, task: dict[str, t.Any], work: pathlib.Path) -> tuple[float, float]:
-    """Seconds in modules on the host, and seconds of the task."""
+def measured(name: str, task: dict[str, t.Any], work: pathlib.Path) -> tuple[float, float, float]:
+    """Seconds in modules on the host, by the clock and in CPU time, and seconds of the task."""
     variables = {
         "ansible_connection": "community.docker.docker",
         "ansible_host": HOST,
@@ -111,8 +114,9 @@ def measured(name: str, task: dict[str, t.Any], work: pathlib.Path) -> tuple[flo
     if done.returncode:
         raise lab_docker.LabError(f"{name} failed:\n{(done.stdout + done.stderr)[-4000:]}")
     duration = json.loads(done.stdout)["plays"][1]["tasks"][0]["task"]["duration"]
-    modules = [int(line) / 1000 for line in on_host(f"cat {TIMES}").split()][1:]
-    return sum(modules), _seconds(duration["start"], duration["end"])
+    modules = [tuple(map(float, line.split())) for line in on_host(f"cat {TIMES}").splitlines()][1:]
+    clock, cpu = (sum(column) for column in zip(*modules))
+    return clock, cpu, _seconds(duration["start"], duration["end"])
 
 
 def _seconds(start: str, end: str) -> float:
@@ -124,7 +128,7 @@ def rows() -> list[dict[str, t.Any]]:
     work = STATE / "bench"
     work.mkdir(parents=True, exist_ok=True)
     lab_docker.down([HOST])
-    found = []
+    found: list[dict[str, t.Any]] = []
     try:
         lab_docker.up(STATE, HOST, "bookworm", [], warm=True)
         on_host(
@@ -133,19 +137,18 @@ def rows() -> list[dict[str, t.Any]]:
         on_host("cat > /run/bench/server.py", SERVER)
         on_host("systemd-run --quiet --property=LimitNOFILE=4096 -- python3 /run/bench/server.py")
         on_host("for i in $(seq 100); do test -e /run/bench/ready && exit; sleep 0.1; done; exit 1")
-        base: tuple[float, float] | None = None
         for name, task in tasks().items():
             lab_docker.say(f"Measuring {name}")
             asked = LOOP if "loop" in task else ENDPOINTS
             turns = [measured(name, task, work) for _turn in range(TURNS)]
-            module, whole = (statistics.median(turn[part] for turn in turns) * ENDPOINTS / asked for part in (0, 1))
-            base = base or (module, whole)
-            found.append(
-                {
-                    "what": name, "asked": asked, "module_s": round(module, 2), "task_s": round(whole, 2),
-                    "module_times": round(module / base[0], 1), "task_times": round(whole / base[1], 1),
-                }
-            )  # fmt: skip
+            medians = (statistics.median(column) * ENDPOINTS / asked for column in zip(*turns))
+            found.append({"what": name, "asked": asked, **dict(zip(COLUMNS, medians))})
     finally:
         lab_docker.down([HOST])
-    return found
+    return [
+        {
+            **{key: round(value, 2) if key in COLUMNS else value for key, value in row.items()},
+            **{f"{key}_ratio": round(row[key] / found[0][key]) for key in COLUMNS},
+        }
+        for row in found
+    ]
