@@ -37,7 +37,8 @@ options:
         the connection is refused. Nothing is sent then.
       - "C(path): the request target, V(/) by default. For V(fastcgi), a path alone is for what PHP-FPM answers itself
         (its C(ping.path)). An endpoint with neither C(path) nor C(script_filename) gets FastCGI's management query,
-        which a worker of PHP-FPM or fcgiwrap answers without running anything; uWSGI does not answer it."
+        which a worker of PHP-FPM or fcgiwrap answers without running anything. uWSGI's fastcgi-socket does not answer
+        that; it wants a path, and C(PATH_INFO) in C(params)."
       - "C(host): the Host header, and the server's name for TLS; V(localhost) by default."
       - "C(method): the method of the request; V(GET) by default, V(POST) with C(content)."
       - >-

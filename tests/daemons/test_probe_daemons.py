@@ -6,32 +6,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-import pathlib
-import shutil
-import subprocess
-import sys
 import typing as t
 
 import pytest
+from probe_stand import Stand, make_stand, run_module
 
 if t.TYPE_CHECKING:
-    from conftest import Host, NewHost
+    from conftest import NewHost
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 # cgi-fcgi is a FastCGI client that this project did not write.
-PACKAGES = "php-fpm uwsgi-core uwsgi-plugin-python3 nginx-light apache2 libfcgi-bin"
-
-#: Runs the probe with the host's own Python: a specification on standard input, records on standard output.
-PROBE = """\
-import json, sys
-sys.path.insert(0, "/srv/collections")
-from ansible_collections.weblab.stacks.plugins.module_utils._probe import probe_all
-records = probe_all(**json.load(sys.stdin))
-json.dump([record.as_dict() for record in records], sys.stdout)
-"""
+PACKAGES = (
+    "php-fpm uwsgi-core uwsgi-plugin-python3 nginx-light apache2 libfcgi-bin fcgiwrap "
+    "python3-websockets python3-aiohttp dropbear-bin"
+)
 
 APPLICATION = """\
 import time
@@ -43,6 +31,38 @@ def application(environ, start_response):
         time.sleep(float(environ["QUERY_STRING"]))
     start_response("400 Bad Request" if path == "/400" else "200 OK", [("Content-Type", "text/plain")])
     return [f"{path} {environ.get('EXTRA', '')}".encode()]
+"""
+
+#: A WebSocket that sends everything back, by a library.
+WEBSOCKET = """\
+import asyncio, websockets
+async def echo(socket, path=None):
+    async for message in socket:
+        await socket.send(message)
+async def main():
+    async with websockets.serve(echo, "127.0.0.1", 9941):
+        await asyncio.Future()
+asyncio.run(main())
+"""
+
+#: A WebSocket on one port and a stream of events on another, by a framework.
+STREAMS = """import asyncio, sys
+from aiohttp import web
+async def socket(request):
+    answer = web.WebSocketResponse()
+    await answer.prepare(request)
+    async for message in answer:
+        await answer.send_str(message.data)
+    return answer
+async def events(request):
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    while True:
+        await answer.write(b"data: tick\\n\\n")
+        await asyncio.sleep(0.2)
+application = web.Application()
+application.add_routes([web.get("/", {"9942": socket, "9943": events}[sys.argv[1]])])
+web.run_app(application, host="127.0.0.1", port=int(sys.argv[1]))
 """
 
 FPM = """\
@@ -96,6 +116,7 @@ http {
 APACHE = """\
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule dir_module /usr/lib/apache2/modules/mod_dir.so
 LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 PidFile /run/p/apache.pid
 ErrorLog /srv/apache.log
@@ -123,6 +144,16 @@ SERVICES = {
     "p-uwsgi-large": f"{APP} --processes 1 --socket 127.0.0.1:9913 --buffer-size 65535",
     "p-uwsgi-bare": f"{UWSGI} --processes 1 --socket 127.0.0.1:9914",
     "p-uwsgi-noapp": f"{UWSGI} --processes 1 --plugin python3 --socket 127.0.0.1:9915",
+    "p-uwsgi-fastcgi": f"{APP} --processes 1 --fastcgi-socket 127.0.0.1:9916",
+    "p-uwsgi-scgi": f"{APP} --processes 1 --scgi-socket 127.0.0.1:9917",
+    "p-uwsgi-abstract": f"{APP} --processes 1 --socket @weblab",
+    "p-fcgiwrap": "fcgiwrap -s unix:/run/p/fcgiwrap.sock",
+    "p-fcgiwrap-tcp": "fcgiwrap -s tcp:127.0.0.1:9918",
+    "p-websocket": "python3 /srv/websocket.py",
+    "p-websocket-2": "python3 /srv/streams.py 9942",
+    "p-events": "python3 /srv/streams.py 9943",
+    "p-ssh": "dropbear -F -E -R -p 127.0.0.1:9951",
+    "p-fpm": "php-fpm --nodaemonize --fpm-config /srv/fpm.conf",
     "p-uwsgi-one": f"{APP} --processes 1 --listen 2 --socket /run/p/one-uwsgi.sock",
 }
 
@@ -138,75 +169,36 @@ PEERS = [
     ("nginx, TLS", "://127.0.0.1:9922", "https"),
     ("Apache", "://127.0.0.1:9931", "http"),
     ("Apache, TLS", "://127.0.0.1:9932", "https"),
+    ("uWSGI, fastcgi-socket", "://127.0.0.1:9916", "fastcgi"),
+    ("uWSGI, scgi-socket", "://127.0.0.1:9917", "scgi"),
+    ("uWSGI, abstract", "+unix://@weblab", "uwsgi"),
+    ("fcgiwrap, unix", "+unix:///run/p/fcgiwrap.sock", "fastcgi"),
+    ("fcgiwrap, tcp", "://127.0.0.1:9918", "fastcgi"),
+    ("websockets", "://127.0.0.1:9941", "ws"),
+    ("aiohttp, WebSocket", "://127.0.0.1:9942", "ws"),
+    ("aiohttp, events", "://127.0.0.1:9943", "sse"),
 ]
 
-Record = t.Dict[str, t.Any]
-
-
-@dataclasses.dataclass
-class Stand:
-    """A host with daemons, and the probe on it."""
-
-    host: Host
-
-    def probe_all(self, *specs: t.Any, timeout: float = 6, wait: bool = True, user: str = "root") -> list[Record]:
-        argv = ["setpriv", "--reuid", user, "--regid", user if user != "nobody" else "nogroup", "--clear-groups"]
-        task = json.dumps({"specs": specs, "timeout": timeout, "wait": wait})
-        records: list[Record] = json.loads(self.host.run(*argv, "python3", "/srv/probe.py", stdin=task).stdout)
-        return records
-
-    def probe(self, spec: t.Any, **options: t.Any) -> Record:
-        (record,) = self.probe_all(spec, **options)
-        return record
-
-    def ask(self, script: str) -> str:
-        return self.host.shell(script).stdout.strip()
-
-    def busy(self, url: str, seconds: float, times: int = 1) -> None:
-        """Keep a server busy, by a probe that nobody waits for."""
-        script = {"script_filename": "/srv/sleep.php"} if url.startswith("fastcgi") else {}
-        spec = {"endpoint": url, "path": f"/sleep?{seconds}", **script}
-        task = json.dumps({"specs": [spec] * times, "timeout": seconds + 5, "wait": False})
-        self.host.run(
-            "sh", "-c", "cat > /run/p/task; python3 /srv/probe.py < /run/p/task > /dev/null 2>&1 &", stdin=task
-        )
-        self.ask("sleep 0.7")
+FILES = {
+    "/srv/app.py": APPLICATION,
+    "/srv/websocket.py": WEBSOCKET,
+    "/srv/streams.py": STREAMS,
+    "/srv/a.php": "<?php error_log('noticed'); echo json_encode(['sapi' => PHP_SAPI] + $_SERVER);",
+    "/srv/sleep.php": "<?php usleep(1000000 * (float) $_SERVER['QUERY_STRING']); echo 'slept';",
+    "/srv/die.php": "<?php posix_kill(posix_getpid(), 9);",
+    "/srv/a.txt": "text",
+    "/srv/www/index.html": "apache",
+    "/srv/nginx.conf": NGINX,
+    "/srv/apache.conf": APACHE,
+    "/srv/fpm.conf": FPM.replace("]\nlisten =", f"]\n{POOL}listen ="),
+}
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def stand(request: pytest.FixtureRequest, new_module_host: NewHost) -> Stand:
-    if shutil.which("docker") is None:
-        pytest.skip("needs a Docker engine; `make lab` finds or installs one")
-    host = new_module_host("probe", request.param)
-    host.shell(f"apt-get install --yes --no-install-recommends {PACKAGES}")
-    host.shell("systemctl disable --now apache2 nginx 'php*-fpm' 2>/dev/null; install -d -m 0755 /run/p /srv/www")
-    host.shell("chown www-data /run/p; install -d /srv/collections/ansible_collections/weblab/stacks")
-    plugins = f"{host.name}:/srv/collections/ansible_collections/weblab/stacks/plugins"
-    subprocess.run(["docker", "cp", ROOT / "plugins", plugins], check=True, capture_output=True)
-    host.shell(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
-        "-addext subjectAltName=DNS:localhost -keyout /srv/p.key -out /srv/p.pem"
-    )
-    files = {
-        "/srv/probe.py": PROBE,
-        "/srv/app.py": APPLICATION,
-        "/srv/a.php": "<?php error_log('noticed'); echo json_encode(['sapi' => PHP_SAPI] + $_SERVER);",
-        "/srv/sleep.php": "<?php usleep(1000000 * (float) $_SERVER['QUERY_STRING']); echo 'slept';",
-        "/srv/die.php": "<?php posix_kill(posix_getpid(), 9);",
-        "/srv/a.txt": "text",
-        "/srv/www/index.html": "apache",
-        "/srv/nginx.conf": NGINX,
-        "/srv/apache.conf": APACHE,
-        "/srv/fpm.conf": FPM.replace("]\nlisten =", f"]\n{POOL}listen ="),
-    }
-    for path, text in files.items():
-        host.run("tee", path, stdin=text)
-    fpm = host.shell("ls /usr/sbin/php-fpm*").stdout.split()[0]
-    services = {**SERVICES, "p-fpm": f"{fpm} --nodaemonize --fpm-config /srv/fpm.conf"}
-    for name, command in services.items():
-        host.shell(f"systemd-run --quiet --unit={name} -- {command}")
-    stand = Stand(host)
-    bad = [r for r in stand.probe_all(*(f"tcp{a}" for _n, a, _p in PEERS if "unix" not in a), timeout=20) if r["cause"]]
+    stand = make_stand(new_module_host, request.param, PACKAGES, FILES, SERVICES)
+    bare = [f"tcp{address}" if "unix" not in address else address[1:] for _name, address, _protocol in PEERS]
+    bad = [record for record in stand.probe_all(*bare, timeout=30) if record["cause"]]
     assert not bad, bad
     return stand
 
@@ -214,16 +206,30 @@ def stand(request: pytest.FixtureRequest, new_module_host: NewHost) -> Stand:
 # What answers, and what is answered where another protocol is meant
 
 
-@pytest.mark.parametrize("spoken", ["http", "https", "fastcgi", "uwsgi"])
+@pytest.mark.parametrize("spoken", ["http", "https", "ws", "wss", "sse", "fastcgi", "scgi", "uwsgi"])
 def test_each_daemon_is_ok_in_its_protocol_and_named_in_others(stand: Stand, spoken: str) -> None:
-    specs = [{"endpoint": f"{spoken}{address}", "validate_certs": False} for _name, address, _protocol in PEERS]
+    specs: list[dict[str, t.Any]] = []
+    for name, address, _protocol in PEERS:
+        specs.append({"endpoint": f"{spoken}{address}", "validate_certs": False})
+        if spoken == "fastcgi" and "fastcgi-socket" in name:
+            # uWSGI does not answer the management query, and its applications look for PATH_INFO.
+            specs[-1].update(path="/", params={"SCRIPT_NAME": "", "PATH_INFO": "/"})
     found = {}
     expected = {}
-    for (name, _address, protocol), record in zip(PEERS, stand.probe_all(*specs, timeout=10)):
+    for (name, _address, protocol), record in zip(PEERS, stand.probe_all(*specs, timeout=14)):
         found[name] = (record["state"], record["cause"], record["speaks"])
         right = protocol == spoken
         expected[name] = ("ok", None, None) if right else ("down", "wrong_protocol", protocol)
     assert found == expected
+
+
+@pytest.mark.parametrize("spoken", ["http", "https", "ws", "wss", "sse", "fastcgi", "scgi", "uwsgi"])
+def test_who_greets_is_told_not_guessed(stand: Stand, spoken: str) -> None:
+    theirs = stand.ask("timeout 2 bash -c 'head -n 1 < /dev/tcp/127.0.0.1/9951'").strip()
+    record = stand.probe(f"{spoken}://127.0.0.1:9951")
+    assert (record["state"], record["cause"], record["speaks"]) == ("down", "wrong_protocol", None)
+    assert theirs.startswith("SSH-2.0-dropbear")
+    assert f"greets with {theirs!r}" in record["message"]
 
 
 # PHP-FPM
@@ -392,32 +398,18 @@ def test_https_is_checked_by_the_given_authority(stand: Stand) -> None:
 # The module
 
 
-def _module(stand: Stand, *options: str, **arguments: t.Any) -> tuple[int, str]:
-    argv = [str(pathlib.Path(sys.executable).with_name("ansible")), "all", "--inventory", f"{stand.host.name},"]
-    argv += ["--connection", "community.docker.docker_api", "--module-name", "weblab.stacks.endpoint_probe"]
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
-        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
-        "ANSIBLE_NOCOLOR": "1",
-    }
-    argv += ["--args", json.dumps(arguments), *options]
-    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_the_module_succeeds_fails_and_warns_in_check_mode(stand: Stand) -> None:
     good = {"endpoint": {"protocol": "fastcgi", "unix": "/run/p/open.sock"}, "path": "/fpm-ping", "name": "pool"}
     bad = {"endpoint": "fastcgi+unix:///run/p/none.sock", "name": "blog"}
-    code, out = _module(stand, endpoints=[good, "tcp://127.0.0.1:9921"])
+    code, out = run_module(stand.host.name, endpoints=[good, "tcp://127.0.0.1:9921"])
     assert code == 0, out
-    code, out = _module(stand, endpoints=[good, bad], timeout=1)
+    code, out = run_module(stand.host.name, endpoints=[good, bad], timeout=1)
     assert code == 2
     assert "blog (fastcgi+unix:///run/p/none.sock) is down: there is no socket /run/p/none.sock" in out
     assert "pong" in out  # the evidence of the good one is there too
-    code, out = _module(stand, "--check", endpoints=[good, bad], timeout=1)
+    code, out = run_module(stand.host.name, "--check", endpoints=[good, bad], timeout=1)
     assert code == 0, out
     assert "there is no socket /run/p/none.sock" in out
-    code, out = _module(stand, endpoints=["fastcgi:/run/none"])
+    code, out = run_module(stand.host.name, endpoints=["fastcgi:/run/none"])
     assert code == 2
     assert "endpoints[0]" in out

@@ -23,7 +23,7 @@ if t.TYPE_CHECKING:
     from ._names import Address
 
 #: Servers that greet do so at once.
-_GREETING = 0.15
+_GREETING = 0.3
 _GREETING_KEPT = 80
 
 
