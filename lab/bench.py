@@ -29,7 +29,8 @@ def table(rows: t.Sequence[t.Mapping[str, t.Any]]) -> rich.table.Table:
     keys = [key for key, value in rows[0].items() if not isinstance(value, list)]
     grid = rich.table.Table(box=rich.box.SIMPLE_HEAD)
     for key in keys:
-        grid.add_column(key.replace("_", " "), justify="left" if isinstance(rows[0][key], str) else "right")
+        text = isinstance(rows[0][key], str)
+        grid.add_column(key.replace("_", " "), justify="left" if text else "right", no_wrap=text)
     for row in rows:
         grid.add_row(*("" if row[key] is None else str(row[key]) for key in keys))
     return grid
