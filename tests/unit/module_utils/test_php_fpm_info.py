@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import pathlib
+import socket
+import tempfile
+import threading
 import typing as t
 
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint, _php_fpm_info
 from ansible_collections.weblab.stacks.plugins.module_utils._errors import DataError
 from ansible_collections.weblab.stacks.plugins.module_utils._php_fpm_pools import read_pools
+from ansible_collections.weblab.stacks.plugins.module_utils.wire import _fastcgi
 
 POOL = (
     '{"pool":"blog","process manager":"static","start time":1795338867,"start since":1,"accepted conn":1,'
@@ -156,3 +160,40 @@ def test_a_pool_that_cannot_be_asked_is_named(
     with pytest.raises(DataError) as caught:
         _php_fpm_info.chosen([spec], pools)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("page", "cause", "words"),
+    [
+        pytest.param(b"{" + b" " * (2 * _php_fpm_info.MAX_BODY), "expectation", "this is not JSON", id="endless"),
+        pytest.param(b"[" * 100_000, "expectation", "this is not JSON", id="deep"),
+        pytest.param(b"<html>", "expectation", "this is not JSON", id="another page"),
+        pytest.param(b"{}", "expectation", "not the status of a PHP-FPM pool", id="another JSON"),
+        pytest.param(None, "timeout", "no complete answer came", id="hanging"),
+    ],
+)
+def test_a_peer_that_is_no_pool_is_a_result(page: bytes | None, cause: str, words: str) -> None:
+    def serve() -> None:
+        with server.accept()[0] as client:
+            try:
+                if page is None:
+                    client.recv(65536)
+                    client.recv(1)
+                else:
+                    body = b"Content-Type: application/json\r\n\r\n" + page
+                    client.sendall(_fastcgi.encode_stream(_fastcgi.STDOUT, body))
+                    client.sendall(_fastcgi.encode_record(_fastcgi.Record(_fastcgi.END_REQUEST, 1, bytes(8))))
+                    client.recv(65536)
+            except OSError:
+                pass
+
+    # Shorter than tmp_path: a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{name}/s")
+        server.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        pools = [_php_fpm_info.Pool("blog", _endpoint.parse(f"fastcgi+unix://{name}/s"))]
+        (result,) = _php_fpm_info.ask(pools, 0.5 if page is None else 20)
+    assert (result["cause"], result["status"]) == (cause, None)
+    assert words in result["message"]
+    assert result["hint"]
