@@ -188,7 +188,8 @@ restarts:
     - C(reason) is what changed that a reload does not apply. For the Emperor it names the vassals that were restarted.
     - C(closed_ms) are the milliseconds from the moment when the first of the unit's former ports and sockets was closed
       to the moment when all were open again. Those that the change gives up do not count.
-    - C(waiting) are the connections that waited to be accepted when they were closed, and were lost.
+    - C(waiting) are the connections that waited to be accepted when they were closed, and were lost. What becomes of
+      requests that were being answered is up to the unit's way to stop.
     - Both are V(null) where the kernel has no C(sock_diag).
   returned: always
   type: dict

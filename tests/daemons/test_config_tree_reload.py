@@ -431,6 +431,8 @@ def test_what_a_change_needs(stand: Stand, case: Case) -> None:
         assert result["restarts"][unit]["closed_ms"] > 0
         assert any(unit in warning for warning in result["warnings"])
 
+    children = stand.children(case.daemon)
     again = stand.apply(case.daemon, changes)
     assert (again["changed"], set(again["actions"].values()), again["restarts"]) == (False, {"none"}, {})
     assert stand.main(case.daemon) == now
+    assert stand.children(case.daemon) >= children
