@@ -117,8 +117,8 @@ _SPEAKERS = {
     "uwsgi": "uWSGI's socket or uwsgi-socket listens so; front servers reach it by uwsgi_pass or proxy:uwsgi",
 }
 _STREAM_HINT = (
-    "a proxy that keeps events until it has many: proxy_buffering off or the header X-Accel-Buffering: no (nginx), "
-    "flushpackets=on (Apache)"
+    "a proxy that keeps events until it has many. nginx: proxy_buffering off (fastcgi_, scgi_ or uwsgi_buffering off, "
+    "by the gateway), or the header X-Accel-Buffering: no; Apache: flushpackets=on"
 )
 _UPGRADE_HINT = (
     "the wish to upgrade did not reach the application. nginx: proxy_http_version 1.1, proxy_set_header Upgrade "
