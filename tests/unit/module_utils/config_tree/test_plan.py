@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing as t
 
@@ -179,6 +180,14 @@ def test_changes(
         ({"one": [A], "two": [{**A, "content": "b"}]}, ["one and two declare a.conf differently"]),
         ({"one": [A], "two": [{"path": "a.conf", "state": "absent"}]}, ["one and two declare a.conf differently"]),
         ({"one": [{"path": "a", "content": ""}, {"path": "a/b", "content": ""}]}, ["a/b is declared inside a"]),
+        ({"one": [{"path": "a\nb", "content": ""}]}, ["control character"]),
+        ({"one": [{**A, "secret": True, "mode": "0644"}]}, ['mode "0644"', "every account", '"0640"']),
+        ({"one": [{**A, "secret": True, "mode": "0601"}]}, ['mode "0601"']),
+        ({"one": [{**A, "exclusive": True}]}, ["exclusive goes with state: directory"]),
+        (
+            {"one": [{"system": "/etc/default/x", "state": "directory", "exclusive": True}]},
+            ["exclusive goes with state: directory and a path inside /etc/nginx"],
+        ),
     ],
 )
 def test_refused(owners: dict[str, t.Any], words: list[str]) -> None:
@@ -200,6 +209,19 @@ def test_refused(owners: dict[str, t.Any], words: list[str]) -> None:
             ["d is a link on the host"],
         ),
         ({"one": [{"path": "d", "state": "absent"}]}, {"d": DIRECTORY}, {}, ["d is a directory on the host"]),
+        (
+            {"one": [A]},
+            {"a.conf": Node("link", target="/etc/passwd")},
+            {"one": ["a.conf"]},
+            ["a.conf is a symbolic link to /etc/passwd", "`state: absent`"],
+        ),
+        # Also where the content is right: it can be changed under the other name.
+        (
+            {"one": [A]},
+            {"a.conf": dataclasses.replace(file("a\n"), links=2)},
+            {},
+            ["a.conf is a file with 2 names", "-samefile"],
+        ),
     ],
 )
 def test_refused_on_this_host(
@@ -257,3 +279,64 @@ def test_secret_content_is_never_shown(entries: list[t.Any]) -> None:
     shown = diff(change, ROOT)
     assert "password" not in json.dumps(shown)
     assert shown["before"] != shown["after"]
+
+
+HOST = {
+    "d": DIRECTORY,
+    "d/mine": file("mine\n"),
+    "d/theirs": file("theirs\n"),
+    "d/foreign": file("foreign\n"),
+    "d/key": file("private\n", 0o600),
+    "d/deep": DIRECTORY,
+    "d/deep/a": file("a\n"),
+    "d/kept": DIRECTORY,
+    "d/kept/theirs": file("theirs\n"),
+    "d/kept/link": Node("link", target="/x"),
+    "e": file("outside\n"),
+}
+RECORDED = Ledger({"two": frozenset({"d/theirs", "d/kept/theirs"}), "one": frozenset({"d/old"})})
+MINE = {"path": "d/mine", "content": "mine\n"}
+
+
+def below(path: str) -> list[str]:
+    return [other for other in HOST if other.startswith(f"{path}/")]
+
+
+def exclusive(value: bool) -> dict[str, tuple[str, bool]]:
+    owners = {"one": [{"path": "d", "state": "directory", "exclusive": value}, MINE]}
+    made = make_plan(declare(owners, ROOT), owners, RECORDED, HOST.get, below)
+    return {change.path: (change.verb, change.secret) for change in made.changes}
+
+
+def test_exclusive_removes_what_nobody_owns() -> None:
+    assert exclusive(False) == {}
+    assert exclusive(True) == {
+        "d/foreign": ("removed", False),
+        "d/key": ("removed", True),
+        "d/deep": ("removed", False),
+        "d/deep/a": ("removed", False),
+        "d/kept/link": ("removed", False),
+    }
+
+
+def test_a_directory_that_is_let_go_stays_while_something_is_in_it() -> None:
+    ledger = Ledger({"one": frozenset({"d", "d/mine"})})
+    made = make_plan({}, ["one"], ledger, HOST.get, below)
+    assert [change.path for change in made.changes] == ["d/mine"]
+    assert made.ledger.owners == {}
+
+
+def test_a_secret_file_is_closed_unless_it_says_otherwise() -> None:
+    for mode, wanted in ((None, 0o600), ("0640", 0o640)):
+        (declared,) = declare({"one": [{**A, "secret": True, "mode": mode}]}, ROOT).values()
+        assert declared.node is not None
+        assert declared.node.mode == wanted
+
+
+def test_the_union_of_ledgers_knows_everything() -> None:
+    one = Ledger({"a": frozenset({"x", "/etc/default/x"})}, frozenset({"x"}))
+    other = Ledger({"a": frozenset({"y"}), "b": frozenset({"/etc/default/y"})}, frozenset({"/etc/default/y"}))
+    both = one.union(other)
+    assert both.owners == {"a": {"x", "y", "/etc/default/x"}, "b": {"/etc/default/y"}}
+    assert both.system().owners == {"a": {"/etc/default/x"}, "b": {"/etc/default/y"}}
+    assert (both.secret, both.system().secret) == ({"x", "/etc/default/y"}, {"/etc/default/y"})

@@ -100,6 +100,80 @@ def test_a_linked_directory_is_not_written_through(live: pathlib.Path, tmp_path:
         _tree.Tree(str(live)).node("sites/a.conf")
 
 
+def test_other_names_of_a_file_survive_staging(live: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    os.link(live / "main.conf", tmp_path / "hard")
+    before = _tree.Tree(str(live)).fingerprint()
+    _tree.stage(str(live), str(tmp_path / "staged"))
+    assert (tmp_path / "staged" / "main.conf").samefile(tmp_path / "hard")
+    assert _tree.Tree(str(live)).fingerprint() == before
+
+
+def test_nothing_changes_before_all_new_files_are_written(live: pathlib.Path) -> None:
+    before = listing(live)
+    made: list[str] = []
+    changes = [
+        Change("empty/first", None, file("1\n")),
+        Change("conf.d/link", None, None),
+        Change("main.conf", None, Node("file", b"", "", 0o644, "no-such-account", None)),
+    ]
+    with pytest.raises(_tree.TreeError):
+        _tree.apply(str(live), changes, lambda change: made.append(change.path))
+    assert made == []
+    assert names(listing(live)) == names(before)
+
+
+def names(text: str) -> list[list[str]]:
+    # Without times: that of a directory tells that something was there for a moment.
+    return [line.split()[:3] for line in text.splitlines() if not line.startswith(" ")]
+
+
+def test_a_file_makes_room_for_a_directory(live: pathlib.Path) -> None:
+    tree = _tree.Tree(str(live))
+    _tree.apply(
+        str(live), [Change("main.conf", tree.node("main.conf"), None), Change("main.conf/a", None, file("a\n"))]
+    )
+    assert (live / "main.conf" / "a").read_text() == "a\n"
+
+
+def test_the_way_back_has_the_old_time(live: pathlib.Path) -> None:
+    before = _tree.digest(_tree.Tree(str(live)).fingerprint())
+    change = Change("main.conf", _tree.Tree(str(live)).node("main.conf"), file("new\n", 0o600))
+    _tree.apply(str(live), [change])
+    assert _tree.digest(_tree.Tree(str(live)).fingerprint()) != before
+    _tree.apply(str(live), [change.reversed()])
+    assert _tree.digest(_tree.Tree(str(live)).fingerprint()) == before
+
+
+def test_directories_are_open_only_when_they_are_named(live: pathlib.Path) -> None:
+    old = os.umask(0o077)
+    try:
+        _tree.apply(
+            str(live), [Change("new/deep/a.conf", None, file("a\n")), Change("d", None, Node("directory", mode=0o711))]
+        )
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE((live / name).stat().st_mode) for name in ("new", "new/deep", "d")] == [0o755, 0o755, 0o711]
+
+
+def test_files_on_their_way_go_when_their_process_is_dead(live: pathlib.Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for pid in (dead.pid, os.getpid()):
+        (live / f".a.conf.weblab-{pid}~").touch()
+    (live / ".a.conf.weblab-x~").touch()
+    _tree.remove_temporary(str(live))
+    found = {path.name for path in live.iterdir() if "weblab" in path.name}
+    assert found == {f".a.conf.weblab-{os.getpid()}~", ".a.conf.weblab-x~"}
+    _tree.remove_temporary(str(live / "nowhere"))
+
+
+def test_a_linked_system_directory_is_not_written_through(live: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tree, "SYSTEM_DIRECTORIES", (str(live),))
+    (live / "x.d").symlink_to(live / "conf.d")
+    with pytest.raises(_tree.TreeError, match=r"x\.d is a symbolic link"):
+        _tree.Tree("/").node(str(live / "x.d" / "a.conf"))
+
+
 def test_an_unknown_account_is_named_and_nothing_stays(live: pathlib.Path) -> None:
     before = listing(live)
     node = Node("file", b"", "", 0o644, "no-such-account", None)
