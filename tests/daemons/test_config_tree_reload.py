@@ -436,3 +436,10 @@ def test_what_a_change_needs(stand: Stand, case: Case) -> None:
     assert (again["changed"], set(again["actions"].values()), again["restarts"]) == (False, {"none"}, {})
     assert stand.main(case.daemon) == now
     assert stand.children(case.daemon) >= children
+
+
+def test_a_removed_vassal_is_gone_when_the_run_ends(stand: Stand) -> None:
+    stand.apply("vassal", {"vassals/other.ini": APPLICATION})
+    assert stand.ask(f"{UNIX} | grep -c uwsgi/other/") == "2"
+    assert stand.apply("vassal")["actions"][stand.unit("vassal")] == "reloaded"
+    assert stand.ask(f"{UNIX} | grep -c uwsgi/other/; ls /run/uwsgi/other") == "0"
