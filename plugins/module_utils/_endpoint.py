@@ -21,6 +21,7 @@ the documentation of endpoint_probe.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import re
@@ -39,6 +40,7 @@ _TLS = ("https", "wss")
 #: What daemons write for all addresses, and one of them.
 _ALL_ADDRESSES = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _URL = re.compile(r"(?P<protocol>[a-z_]+)(?P<unix>\+unix)?://(?P<rest>.*)")
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")  # ipaddress would take any text as a zone
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -101,7 +103,7 @@ def parse(value: t.Any, where: str = "", protocol: str | None = None) -> Endpoin
     if isinstance(value, str):
         fields = _split_url(value, where)
     elif isinstance(value, t.Mapping):
-        unknown = sorted(set(value) - {"protocol", "unix", "host", "port"})
+        unknown = sorted(str(key) for key in set(value) - {"protocol", "unix", "host", "port"})
         if unknown:
             raise EndpointError(where, f"unknown key {unknown[0]!r}; an endpoint has protocol, unix, host, port")
         fields = {key: item for key, item in value.items() if item is not None}
@@ -167,7 +169,7 @@ def _checked(protocol: str, fields: t.Mapping[str, t.Any], where: str) -> Endpoi
 def _checked_path(path: t.Any, where: str) -> str:
     if not isinstance(path, str) or not path:
         raise EndpointError(where, f"a socket path is text, not {path!r}")
-    length = len(path.encode())
+    length = len(path.encode("utf-8", "surrogatepass"))
     if length > UNIX_PATH_MAX:
         raise EndpointError(
             where, f"the socket path has {length} bytes, and the kernel takes {UNIX_PATH_MAX} (unix(7)); shorten {path}"
@@ -176,18 +178,18 @@ def _checked_path(path: t.Any, where: str) -> str:
         if not re.fullmatch(r"[\x21-\x7e]+", path[1:]):
             raise EndpointError(where, f"{path!r} is not the name of an abstract socket: printable ASCII after the @")
         return path
-    if not path.startswith("/") or "/../" in path or re.search(r"[\s;{}|\"'\x00]", path):
+    if not path.startswith("/") or "/../" in path or re.search(r"[\s;{}|\"'\x00\ud800-\udfff]", path):
         raise EndpointError(where, f"{path!r} is not an absolute path that every daemon can spell")
     return path
 
 
 def _checked_host(host: t.Any, where: str) -> str:
     if isinstance(host, str):
-        try:
-            return str(ipaddress.ip_address(host))
-        except ValueError:
-            if _HOST.fullmatch(host):
-                return host
+        if _ADDRESS.fullmatch(host):
+            with contextlib.suppress(ValueError):
+                return str(ipaddress.ip_address(host))
+        if _HOST.fullmatch(host):
+            return host
     raise EndpointError(where, f"{host!r} is neither an IP address nor a host name")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import sys
 import typing as t
 
 from .._endpoint import Endpoint, EndpointError, parse
@@ -306,7 +307,7 @@ def _seconds(given: t.Mapping[str, t.Any], key: str, where: str) -> float | None
     value = given.get(key)
     if value is None:
         return None
-    if not _is_number(value, (int, float)) or not 0 < value < math.inf:
+    if not _is_number(value, (int, float)) or not 0 < value <= sys.float_info.max:
         raise EndpointError(f"{where}.{key}", f"{value!r} is not a finite number of seconds above zero")
     return float(value)
 
@@ -315,6 +316,8 @@ def _text(given: t.Mapping[str, t.Any], key: str, where: str) -> str | None:
     value = given.get(key)
     if value is not None and not isinstance(value, str):
         raise EndpointError(f"{where}.{key}", f"{value!r} is not text")
+    if value is not None and re.search("[\ud800-\udfff]", value):
+        raise EndpointError(f"{where}.{key}", f"{value!r} has bytes or halves of characters that are no UTF-8")
     return value
 
 
