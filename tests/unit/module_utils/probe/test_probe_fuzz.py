@@ -12,6 +12,7 @@ import math
 import re
 import typing as t
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_server import cut, server_frame
@@ -89,8 +90,27 @@ def _specs(draw: st.DrawFn) -> dict[str, t.Any]:
 # What a user writes
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [  # found by the tests below
+        {1: None, "a": None},
+        {"endpoint": "http://127.0.0.1:81", 1: 2, "a": 3},
+        "unix:///run/\ud800",
+        {"protocol": "http", "host": "::1%a; b", "port": 81},
+        "http://[::1%a;b]:81",
+        {"endpoint": "long_polling://127.0.0.1:81", "hold": 10**400},
+        {"endpoint": "ws://127.0.0.1:81", "expect": {"echo": "\ud800"}},
+        {"endpoint": "http://127.0.0.1:81", "content": "\ud800"},
+        {"endpoint": "http://127.0.0.1:81", "headers": {"A": "\ud800"}},
+    ],
+)
+def test_what_once_was_no_named_error(spec: t.Any) -> None:
+    with pytest.raises(EndpointError):
+        parse_check(spec)
+
+
 @given(_ENDPOINTS, st.sampled_from([None, "http", "unix"]))
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_an_endpoint_is_right_or_refused_by_name(value: t.Any, protocol: str | None) -> None:
     try:
         endpoint = parse(value, "here", protocol)
@@ -104,7 +124,7 @@ def test_an_endpoint_is_right_or_refused_by_name(value: t.Any, protocol: str | N
 
 
 @given(_specs() | _JSON)
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_a_check_is_right_or_refused_by_name(spec: t.Any) -> None:
     try:
         check = parse_check(spec, "here")
@@ -173,7 +193,7 @@ _ENDS = st.sampled_from([None, TimeoutError(), ConnectionResetError(104, "reset"
 
 
 @given(_talks(), st.lists(st.integers(1, 9), max_size=20), _ENDS, _PEERS)
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_whatever_a_peer_says_there_is_a_verdict(
     talk: tuple[Check, bytes], sizes: list[int], end: Exception | None, peer: Peer | None
 ) -> None:
