@@ -27,27 +27,26 @@ def application(environ, start_response):
     return [b"shop"]
 app = application
 """
-#: A chat for programs: what is said comes back; a clock that ticks; a request that is held.
+#: A chat for programs: what is said comes back; ticks of a clock; a request that is held.
 CHAT = """\
-import asyncio
-import websockets
-async def echo(socket):
-    async for text in socket:
-        await socket.send(text)
-async def main():
-    async with websockets.serve(echo, "127.0.0.1", 8091):
-        await asyncio.Future()
-asyncio.run(main())
-"""
-CLOCK = """\
 import time
+import uwsgi
 def application(environ, start_response):
+    if environ["PATH_INFO"] == "/chat":
+        uwsgi.websocket_handshake(environ["HTTP_SEC_WEBSOCKET_KEY"], environ.get("HTTP_ORIGIN", ""))
+        return talk()
     if environ["PATH_INFO"] == "/events":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         return ticks()
     time.sleep(20)
     start_response("204 No Content", [])
     return []
+def talk():
+    try:
+        while True:
+            uwsgi.websocket_send(uwsgi.websocket_recv())
+    except OSError:
+        return []
 def ticks():
     for number in range(20):
         yield f"data: {number}\\n\\n".encode()
@@ -56,29 +55,24 @@ def ticks():
 CHAT_SITE = """\
 server {
     listen 127.0.0.1:8090;
-    location /chat {
+    location / {
         proxy_pass http://127.0.0.1:8091;
         proxy_http_version 1.1;
         proxy_set_header Upgrade $http_upgrade;
         proxy_set_header Connection upgrade;
-    }
-    location / {
-        proxy_pass http://127.0.0.1:8092;
         proxy_buffering off;
     }
 }
 """
 SERVICES = {
     "example-mysql": "--socket-property=ListenStream=/run/mysqld/mysqld.sock true",
-    "example-chat": "python3 /srv/chat/chat.py",
-    "example-clock": "uwsgi --plugin python3 --wsgi-file /srv/chat/clock.py --http-socket 127.0.0.1:8092"
+    "example-chat": "uwsgi --plugin python3 --wsgi-file /srv/chat.py --http-socket 127.0.0.1:8091"
     " --master --die-on-term --processes 4 --uid www-data --gid www-data",
 }
 WHOAMI = "<?php header('Content-Type: application/json'); echo json_encode(['sapi' => PHP_SAPI]);"
 #: What the readers of the pages have written themselves, on their host.
 ON_HOST = {
-    "/srv/chat/chat.py": CHAT,
-    "/srv/chat/clock.py": CLOCK,
+    "/srv/chat.py": CHAT,
     "/srv/blog/index.php": "<?php echo 'blog';",
     "/srv/blog/whoami/index.php": WHOAMI,
     "/srv/shop/index.php": "<?php echo 'shop';",
@@ -140,7 +134,6 @@ def served(stand: ExampleStand) -> ExampleStand:
         (block,) = (block for block in blocks(f"roles/{role}/README.md") if block.is_play)
         done = stand.play_of(block)
         assert done.code == 0, done.output
-    stand.host.shell("apt-get install --yes --no-install-recommends python3-websockets")
     for unit, command in SERVICES.items():
         stand.host.shell(f"systemd-run --unit {unit} {command}")
     stand.host.run("tee", "/etc/nginx/sites-enabled/chat.conf", stdin=CHAT_SITE)

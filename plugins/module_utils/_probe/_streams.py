@@ -115,7 +115,8 @@ class WebSocket(Conversation):
         elif opcode == _websocket.PING:
             self._send(_websocket.PONG, payload)
         elif opcode == _websocket.PONG:
-            if self._awaited == _PONG and payload == self._ping:
+            # RFC 6455, 5.5.3, wants the ping's own bytes back; uWSGI gives none.
+            if self._awaited == _PONG and payload in (self._ping, b""):
                 self._say_next()
         else:
             self._first = payload if self._first is None else self._first
