@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=4)
     parser.add_argument("--last", type=int, default=0, help="the newest version that there will be")
     parser.add_argument("--stop", required=True, help="it ends when this file appears")
-    parser.add_argument("--seconds", type=float, default=600, help="it ends after this time at the latest")
+    parser.add_argument("--seconds", type=float, default=1800, help="it ends after this time at the latest")
     parser.add_argument("--requests", type=int, default=2_000_000, help="and after so many requests")
     print(json.dumps(asyncio.run(Load(parser.parse_args()).run())))
 
