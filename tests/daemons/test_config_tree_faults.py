@@ -10,6 +10,7 @@ then is said by find, sha256sum, stat, curl, cgi-fcgi and systemctl.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
@@ -293,6 +294,15 @@ def test_every_call_that_changes_something_fails_once(nginx_only: Stand) -> None
     assert found["seen"]["failed old"] > 60 / step
 
 
+def test_a_disk_that_does_not_take_it(nginx_only: Stand) -> None:
+    """What has not reached the disk is no success, also where the kernel would go on."""
+    states = {word: nginx(word, *around(word)) for word in ("one", "two")}
+    strikes = [["error=EIO", "calls", "sync", 1]]
+    found = nginx_only.engine.sweep(states=states, ask=CURL.format(8083), strikes=strikes)
+    assert found["failures"] == []
+    assert found["seen"].keys() == {"failed old"}
+
+
 @pytest.mark.parametrize("daemon", ["apache", "php_fpm", "uwsgi"])
 def test_other_daemons_killed(stand: Stand, daemon: str) -> None:
     states, ask = {
@@ -329,6 +339,41 @@ def test_killed_where_the_tree_cannot_be_exchanged(nginx_only: Stand) -> None:
         nginx_only.ask("umount /etc/nginx")
 
 
+def calls(stand: Stand, options: Options) -> tuple[collections.Counter[str], collections.Counter[str]]:
+    """How often a run calls what: before the exchange, and in all."""
+    stand.run(options, "strace", "-qq", "-o", "/srv/strace.log", "--trace=rename,renameat2,fsync,vfork")
+    log = stand.ask("grep -o -E '^[a-z0-9]+[(]|EXCHANGE' /srv/strace.log | tr -d '('").split()
+    return collections.Counter(log[: log.index("EXCHANGE")]), collections.Counter(log)
+
+
+def kill(stand: Stand, options: Options, name: str, number: int) -> None:
+    inject = f"--inject={name}:signal=SIGKILL:when={number}"
+    assert stand.run(options, "strace", "-qq", "-o", "/dev/null", inject, fails=None) == {}
+
+
+def test_a_unit_that_a_killed_run_should_have_stopped(stand: Stand) -> None:
+    stand.run(uwsgi())
+    before, _total = calls(stand, uwsgi(instance=False))
+    stand.run(uwsgi())
+    kill(stand, uwsgi(instance=False), "vfork", before["vfork"] + 1)
+    state = "systemctl is-active uwsgi@shop; systemctl is-enabled uwsgi@shop; true"
+    assert stand.ask(state) == "active\nenabled"
+    said = stand.run({**uwsgi(instance=False), "check": True})["actions"]
+    done = stand.run(uwsgi(instance=False))
+    assert done["actions"]["uwsgi@shop.service"] == "stopped"
+    assert (done["actions"], done["files"]["removed"], done["healed"]) == (said, [], True)
+    assert stand.ask(state) == "inactive\ndisabled"
+    assert not stand.run(uwsgi(instance=False))["changed"]
+    assert leftovers(stand) == ""
+
+
+def test_check_mode_that_is_killed_leaves_nothing_for_long(nginx_only: Stand) -> None:
+    kill(nginx_only, {**nginx("two"), "check": True}, "vfork", 3)
+    assert "/run/weblab.stacks/.etc-nginx.weblab-" in leftovers(nginx_only)
+    nginx_only.run(nginx("two"))
+    assert leftovers(nginx_only) == ""
+
+
 def test_reboot_after_a_kill_without_a_next_run(nginx_only: Stand) -> None:
     engine, host = nginx_only.engine, nginx_only.engine.host
     states = {word: nginx(word, *around(word)) for word in ("one", "two")}
@@ -337,21 +382,24 @@ def test_reboot_after_a_kill_without_a_next_run(nginx_only: Stand) -> None:
         engine.run(options)
         whole[word] = tree(nginx_only)
     engine.run(states["one"])
-    # Before and after the exchange, and while the daemon is told.
-    strikes = ["syncfs:signal=SIGKILL:when=1", "fsync:signal=SIGKILL:when=12", "kill,wait4:signal=SIGKILL:when=9"]
-    strikes.append("renameat2:signal=SIGKILL:when=1")
-    for strike in strikes:
-        calls = strike.partition(":")[0]
-        engine.run(
-            states["two"], "strace", "-qq", "-o", "/dev/null", f"--trace={calls}", f"--inject={strike}", fails=None
-        )
+    before, total = calls(nginx_only, states["two"])
+    # A system file takes its place, the daemon's test, the exchange ...
+    strikes = [("rename", 1), ("vfork", before["vfork"]), ("renameat2", 1)]
+    # ... and after it the disk, the first and the last program.
+    strikes += [("fsync", before["fsync"] + 1), ("vfork", before["vfork"] + 1), ("vfork", total["vfork"])]
+    served = set()
+    for name, number in strikes:
+        engine.run(states["one"])
+        kill(nginx_only, states["two"], name, number)
         lab_docker.must(["docker", "restart", host.name])
         lab_docker.wait_for_systemd(host.name)
-        served = nginx_only.get()
-        assert served in whole, strike
-        assert tree(nginx_only) == whole[served], strike
+        word = nginx_only.get()
+        assert word in whole, (name, number)
+        assert tree(nginx_only) == whole[word], (name, number)
+        served.add(word)
         engine.run(states["one"])
         assert (nginx_only.get(), tree(nginx_only), leftovers(nginx_only)) == ("one", whole["one"], "")
+    assert served == {"one", "two"}
 
 
 # -- disks ----------------------------------------------------------------------------------------------

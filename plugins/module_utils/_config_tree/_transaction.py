@@ -132,7 +132,9 @@ class Transaction:
     # -- what a killed run left ---------------------------------------------------------------
 
     def _look_back(self) -> None:
-        self._left = _workplace.left(*os.path.split(self._root))
+        found = _workplace.left(*os.path.split(self._root))
+        # Who holds the lock is alone; a look at the tree may meet a run that is under way.
+        self._left = [work for work in found if work.abandoned or not self._request.check]
         self._journals = [work.read_journal() for work in self._left]
 
     def _clear_left(self) -> None:
