@@ -20,7 +20,8 @@ import pytest
 import websockets.sync.server
 
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import EndpointError
-from ansible_collections.weblab.stacks.plugins.module_utils._probe import Record, _names, ask_all, probe_all
+from ansible_collections.weblab.stacks.plugins.module_utils._probe import Record, _names, _queues, ask_all, probe_all
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._conversations import Conversation
 from ansible_collections.weblab.stacks.plugins.module_utils.wire import _scgi
 
 if t.TYPE_CHECKING:
@@ -142,6 +143,25 @@ def test_a_websocket_that_drops_the_connection_instead_of_closing_it(serve: Serv
     assert probe(f"ws{serve(answer)}").ok
 
 
+def test_a_websocket_is_pinged_after_its_echo(serve: Serve) -> None:
+    heard = []
+
+    def answer(connection: socket.socket, number: int) -> None:
+        if number == 1:
+            _handshake(connection)
+            heard.append(connection.recv(100)[:1])
+            connection.sendall(b"\x81\x02hi")
+            heard.append(connection.recv(100)[:1])
+
+    probe({"endpoint": f"ws{serve(answer)}", "expect": {"echo": "hi"}}, 1)
+    assert heard == [b"\x81", b"\x89"]  # a text, a ping
+
+
+def test_a_stream_that_does_not_end_is_no_websocket(serve: Serve) -> None:
+    record = probe(f"ws{serve(say(STREAM, then=3))}", 2)
+    assert (record.cause, record.speaks) == ("wrong_protocol", "sse")
+
+
 def test_a_websocket_without_pong_or_close(serve: Serve) -> None:
     def answer(connection: socket.socket, _number: int) -> None:
         _handshake(connection)
@@ -250,6 +270,11 @@ def test_an_answer_ends_long_polling(serve: Serve) -> None:
     assert 300 <= (record.held_ms or 0) < 1900
 
 
+def test_a_request_is_held_in_one_attempt(serve: Serve) -> None:
+    record = probe({"endpoint": f"long_polling{serve(hold)}", "hold": 2.5}, 10, True)
+    assert (record.state, record.attempts) == ("ok", 1)
+
+
 def test_who_is_not_accepted_is_not_held(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "a.sock"))
@@ -354,6 +379,16 @@ def test_what_shall_be_absent_is(tmp_path: Path) -> None:
     assert [(record.state, record.cause, record.phase) for record in records] == [("ok", None, "done")] * 4
 
 
+@pytest.mark.parametrize("protocol", ["http", "wss"])
+def test_nothing_is_said_to_what_shall_be_absent(serve: Serve, protocol: str) -> None:
+    heard = []
+    url = serve(lambda connection, _number: heard.append(connection.recv(100)))
+    record = probe({"endpoint": f"{protocol}{url}", "state": "absent"}, 1)
+    assert record.cause == "expectation"
+    time.sleep(0.1)
+    assert heard == [b""]
+
+
 def test_waits_until_the_server_is_gone(tmp_path: Path) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "a.sock"))
@@ -396,8 +431,17 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_others(monkeypatch:
     port = dead.getsockname()[1]
     found = [(socket.AF_INET, ("127.0.0.2", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
     monkeypatch.setattr(_names.Names, "_look_up", lambda _names, _host: found)
-    with socket.create_server(("127.0.0.1", port)), dead:
-        record = probe(f"tcp://two.example:{port}", 1.0)
+    monkeypatch.setattr(_queues.Queues, "of", lambda *_of: None)  # it stands for one of another host
+    with socket.create_server(("127.0.0.1", port)) as alive, dead:
+
+        def answer() -> None:
+            connection, _address = alive.accept()
+            with connection:
+                time.sleep(0.2)  # which is not left of the attempt if the first address had it all
+                say(OK)(connection, 0)
+
+        threading.Thread(target=answer, daemon=True).start()
+        record = probe(f"http://two.example:{port}", 2.0)
         alone = probe(f"tcp://127.0.0.2:{port}", 0.3)
     for client in waiting:
         client.close()
@@ -468,6 +512,15 @@ def test_scgi_is_found_behind_another_protocol(serve: Serve) -> None:
 def test_a_websocket_is_found_behind_another_protocol(chat: str) -> None:
     record = probe(f"http{chat[2:]}", 4)
     assert (record.cause, record.speaks) == ("wrong_protocol", "ws")
+
+
+def test_the_end_of_the_connection_ends_every_conversation(serve: Serve) -> None:
+    class Endless(Conversation):
+        complete = False
+
+    url = serve(lambda _connection, _number: None)
+    ((record, answer),) = ask_all([f"tcp{url}"], 3, conversation=Endless)
+    assert (record.cause, answer) == ("closed", None)
 
 
 # What cannot be asked
