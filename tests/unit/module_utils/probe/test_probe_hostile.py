@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -291,9 +292,7 @@ def spec(peer: Peer, url: str) -> dict[str, t.Any]:
     return {"endpoint": f"{peer.protocol}{url}", "path": "/x", "validate_certs": False}
 
 
-@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
-def test_a_hostile_peer_costs_little_and_is_named(serve: Serve, tmp_path: Path, peer: Peer) -> None:
-    url = serve(peer, tmp_path / "a.sock" if peer.protocol in GATEWAYS else None)
+def check_cost(peer: Peer, url: str) -> None:
     timeout = SHORT if "timeout" in peer.causes else LONG
     started = time.monotonic()
     tracemalloc.start()
@@ -307,6 +306,40 @@ def test_a_hostile_peer_costs_little_and_is_named(serve: Serve, tmp_path: Path, 
         assert record.cause in CAUSES
         assert peer.words in record.message
         assert record.hint
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+def test_a_hostile_peer_costs_little_and_is_named(serve: Serve, tmp_path: Path, peer: Peer) -> None:
+    url = serve(peer, tmp_path / "a.sock" if peer.protocol in GATEWAYS else None)
+    check_cost(peer, url)
+
+
+IN_TLS = {
+    name: PEERS[name]
+    for name in (
+        "http: a slow body",
+        "http: a header without end",
+        "http: a body without end",
+        "http: 2 GB that are cut off",
+        "http: reset in the body",
+        "ws: pings without end",
+        "ws: a frame of 2 GB",
+    )
+}
+
+
+@pytest.mark.parametrize("peer", IN_TLS.values(), ids=IN_TLS)
+def test_tls_protects_no_hostile_peer(serve: Serve, certificate: Path, peer: Peer) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def answer(connection: socket.socket, number: int) -> None:
+        if connection.recv(1, socket.MSG_PEEK) in BEGINNINGS["https"]:
+            with context.wrap_socket(connection, server_side=True) as inner:
+                peer(inner, number)
+
+    encrypted = dataclasses.replace(peer, protocol={"http": "https", "ws": "wss"}[peer.protocol])
+    check_cost(encrypted, serve(answer))
 
 
 #: Reads specifications, and tells the causes and by how many KiB the process grew.
