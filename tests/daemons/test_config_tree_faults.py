@@ -315,6 +315,14 @@ def test_other_daemons_killed(stand: Stand, daemon: str) -> None:
     assert found["seen"]["killed old"]
 
 
+def test_killed_while_a_tree_comes_or_goes(stand: Stand) -> None:
+    states = {"none": {**apache(), "owners": {"apache": [], "blog": []}}, "one": apache()}
+    ask = CURL.format(8181) + " || echo none"
+    found = stand.engine.sweep(states=states, ask=ask, strikes=[["signal=SIGKILL", "all", "", 6]])
+    assert found["failures"] == []
+    assert found["seen"]["killed old"]
+
+
 def test_killed_where_the_tree_cannot_be_exchanged(nginx_only: Stand) -> None:
     """A mount point: files are replaced one by one, and the next run finishes it or takes it back."""
     nginx_only.ask("mount --bind /etc/nginx /etc/nginx")

@@ -79,13 +79,16 @@ class Sweep:
 
     def tree(self) -> str:
         names = shell(f"find {self.root} -printf '%P %y %m %U %G %l\\n' 2>/dev/null | sort")
+        if len(names.splitlines()) < 2:
+            # An empty directory is where a tree that was not there before is tested.
+            return ""
         return names + shell(f"find {self.root} -type f -exec sha256sum {{}} + 2>/dev/null | sort")
 
     def system_files(self) -> dict[str, str]:
         return {path: shell(f"stat -c '%a %U %G' {path} 2>&1; cat {path} 2>&1") for path in self.system}
 
     def listing(self) -> str:
-        return shell(f"find {PLACES} -xdev 2>/dev/null | grep -vE '{LOG}' | sort")
+        return shell(f"find {PLACES} -xdev 2>/dev/null | grep -vE '{LOG}|/tmp/systemd-private-' | sort")
 
     def served(self) -> str:
         # A daemon may just be restarting, whoever asked it to.
