@@ -144,10 +144,11 @@ class Identification:
             validate_certs=False,
         )
         conversation = conversation_of(candidate)
+        tls = tls_for(candidate)  # before the clock runs: it may have to import ssl
         now = self._loop.now()
         share = max(0.0, self._limit - now) / len(self._untried)
         share = min(share, _GREETING) if protocol == "tcp" else share
-        connection = Connection(self._loop, self._addresses, conversation, tls_for(candidate), now + share, self._ended)
+        connection = Connection(self._loop, self._addresses, conversation, tls, now + share, self._ended)
         self._timer = self._loop.at(now + share, lambda: self._ended(connection.abort(TimeoutError())))
         connection.start()
 
