@@ -16,7 +16,7 @@ if t.TYPE_CHECKING:
     from conftest import NewHost
 
 PACKAGES = (
-    "php-fpm uwsgi-core uwsgi-plugin-python3 nginx-light fcgiwrap curl mariadb-server-core "
+    "php-fpm uwsgi-core uwsgi-plugin-python3 nginx-light apache2 curl mariadb-server-core "
     "python3-websockets python3-aiohttp"
 )
 
@@ -51,8 +51,17 @@ web.run_app(application, host="127.0.0.1", port=9942)
 """
 
 APPLICATION = """\
-import json
+import json, time
 def application(environ, start_response):
+    if environ["PATH_INFO"].startswith("/uwsgi-"):
+        return events(start_response)
+    return variables(environ, start_response)
+def events(start_response):
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    for number in range(5):
+        yield f"data: {number}\\n\\n".encode()
+        time.sleep(0.3)
+def variables(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json"), ("X-Served-By", "uwsgi")])
     size = int(environ.get("CONTENT_LENGTH") or 0)
     said = {name: value for name, value in environ.items() if isinstance(value, str)}
@@ -83,6 +92,12 @@ http {
     # From HTTP/1.1, nginx passes on each chunk in spite of the buffering; from 1.0 it does not, nor from a gateway.
     location /buffered/ { proxy_pass http://127.0.0.1:9942/; proxy_buffering on; proxy_http_version 1.0; }
     location /short/ { proxy_pass http://127.0.0.1:9942/; proxy_read_timeout 1s; }
+    location /fastcgi-kept { fastcgi_pass [::1]:9901; fastcgi_param SCRIPT_FILENAME /srv/events.php;
+                             fastcgi_param REQUEST_METHOD GET; }
+    location /fastcgi-passed { fastcgi_pass [::1]:9901; fastcgi_param SCRIPT_FILENAME /srv/events.php;
+                               fastcgi_param REQUEST_METHOD GET; fastcgi_buffering off; }
+    location /uwsgi-kept { uwsgi_pass [::1]:9911; include /etc/nginx/uwsgi_params; }
+    location /uwsgi-passed { uwsgi_pass [::1]:9911; include /etc/nginx/uwsgi_params; uwsgi_buffering off; }
     location /page { default_type text/html; return 200 "<p>no events</p>"; }
     location /scgi {
       scgi_pass 127.0.0.1:9917;
@@ -95,6 +110,38 @@ http {
 }
 """
 
+APACHE = """\
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
+PidFile /run/p/apache.pid
+ErrorLog /srv/apache.log
+ServerName localhost
+User www-data
+Group www-data
+Listen 127.0.0.1:9931
+ProxyPass "/ws" "http://127.0.0.1:9941/" upgrade=websocket
+# One URL is one worker, and keeps the options of its first line.
+ProxyPass "/no-upgrade" "http://localhost:9941/"
+ProxyPass "/short" "http://127.0.0.1:9942/poll" timeout=1
+ProxyPass "/fastcgi-kept" "fcgi://[::1]:9901/srv/events.php"
+ProxyPass "/fastcgi-passed" "fcgi://[::1]:9901/srv/events-too.php" flushpackets=on
+"""
+
+#: A script writes to PHP's buffer, and flush() sends it on.
+EVENTS = """\
+<?php
+header("Content-Type: text/event-stream");
+for ($number = 0; $number < 5; $number++) {
+    echo "data: $number\\n\\n";
+    while (ob_get_level()) ob_end_flush();
+    flush();
+    usleep(300000);
+}
+"""
+
 FPM = """\
 [global]
 error_log = /srv/fpm.log
@@ -103,13 +150,14 @@ user = www-data
 group = www-data
 listen = [::1]:9901
 pm = static
-pm.max_children = 1
+pm.max_children = 2
 ping.path = /fpm-ping
 """
 
 APP = "uwsgi --master --uid www-data --gid www-data --plugin python3 --wsgi-file /srv/app.py --processes 2"
 SERVICES = {
     "p-nginx": "nginx -c /srv/nginx.conf -g 'daemon off;'",
+    "p-apache": "apache2 -f /srv/apache.conf -D FOREGROUND",
     "p-fpm": "php-fpm --nodaemonize --fpm-config /srv/fpm.conf",
     "p-six": f"{APP} --socket [::1]:9911 --http-socket [::1]:9912",
     "p-scgi": f"{APP} --scgi-socket 127.0.0.1:9917 --scgi-socket /run/p/scgi.sock --chmod-socket=666",
@@ -123,15 +171,27 @@ FILES = {
     "/srv/websocket.py": WEBSOCKET,
     "/srv/streams.py": STREAMS,
     "/srv/nginx.conf": NGINX,
+    "/srv/apache.conf": APACHE,
+    "/srv/events.php": EVENTS,
+    "/srv/events-too.php": EVENTS,
     "/srv/fpm.conf": FPM,
 }
 FRONT = "127.0.0.1:9921"
+APACHE_FRONT = "127.0.0.1:9931"
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def stand(request: pytest.FixtureRequest, new_module_host: NewHost) -> Stand:
     stand = make_stand(new_module_host, request.param, PACKAGES, FILES, SERVICES)
-    ports = ["127.0.0.1:9917", "127.0.0.1:9921", "127.0.0.1:9941", "127.0.0.1:9942", "[::1]:9901", "[::1]:9911"]
+    ports = [
+        "127.0.0.1:9917",
+        "127.0.0.1:9921",
+        "127.0.0.1:9931",
+        "127.0.0.1:9941",
+        "127.0.0.1:9942",
+        "[::1]:9901",
+        "[::1]:9911",
+    ]
     bare = [*(f"tcp://{port}" for port in ports), "unix:///run/p/scgi.sock", "unix:///run/p/gone.sock"]
     bad = [record for record in stand.probe_all(*bare, timeout=30) if record["cause"]]
     assert not bad, bad
@@ -153,13 +213,25 @@ def test_a_websocket_through_nginx(stand: Stand, endpoint: str) -> None:
     assert record["headers"]["sec-websocket-protocol"] == "chat"
 
 
+def test_a_websocket_through_apache(stand: Stand) -> None:
+    good, bad = stand.probe_all(
+        {"endpoint": f"ws://{APACHE_FRONT}", "path": "/ws", "subprotocols": ["chat"], "expect": {"echo": "hello"}},
+        {"endpoint": f"ws://{APACHE_FRONT}", "path": "/no-upgrade", "subprotocols": ["chat"]},
+        wait=False,
+    )
+    assert (good["state"], good["body"]) == ("ok", "welcome"), good
+    assert (bad["state"], bad["cause"]) == ("degraded", "expectation"), bad
+    assert "upgrade=websocket" in bad["hint"]
+
+
 def test_a_proxy_that_does_not_pass_on_the_upgrade_is_named(stand: Stand) -> None:
     curl = stand.ask(
         "curl --silent --output /dev/null --write-out '%{http_code}' --header 'Connection: Upgrade' "
         "--header 'Upgrade: websocket' --header 'Sec-WebSocket-Version: 13' "
         f"--header 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==' http://{FRONT}/no-upgrade"
     )
-    record = stand.probe({"endpoint": f"ws://{FRONT}", "path": "/no-upgrade"}, wait=False)
+    check = {"endpoint": f"ws://{FRONT}", "path": "/no-upgrade", "subprotocols": ["chat"]}
+    record = stand.probe(check, wait=False)
     assert (record["state"], record["cause"], record["status"]) == ("degraded", "expectation", int(curl))
     assert "proxy_set_header Upgrade" in record["hint"]
 
@@ -185,6 +257,29 @@ def test_events_come_one_by_one_unless_the_proxy_keeps_them(stand: Stand) -> Non
     assert (good["state"], good["events"]["count"], len(good["events"]["gaps_ms"])) == ("ok", 4, 3)
     assert (bad["state"], bad["cause"]) == ("degraded", "expectation")
     assert "proxy_buffering off" in bad["hint"]
+
+
+@pytest.mark.parametrize(
+    ("front", "gateway", "option"),
+    [
+        (FRONT, "fastcgi", "fastcgi_, scgi_ or uwsgi_buffering off"),
+        (FRONT, "uwsgi", "fastcgi_, scgi_ or uwsgi_buffering off"),
+        (APACHE_FRONT, "fastcgi", "flushpackets=on"),
+    ],
+)
+def test_events_of_a_gateway_come_one_by_one_with_the_option_of_the_hint(
+    stand: Stand, front: str, gateway: str, option: str
+) -> None:
+    expect = {"events": 4, "interval": 0.15, "body": "0"}
+    kept, passed = stand.probe_all(
+        {"endpoint": f"sse://{front}", "path": f"/{gateway}-kept", "expect": expect},
+        {"endpoint": f"sse://{front}", "path": f"/{gateway}-passed", "expect": expect},
+        timeout=10,
+        wait=False,
+    )
+    assert passed["state"] == "ok", passed
+    assert (kept["state"], kept["cause"]) == ("degraded", "expectation"), kept
+    assert option in kept["hint"]
 
 
 def test_a_stream_with_too_few_events(stand: Stand) -> None:
@@ -225,11 +320,14 @@ def test_a_request_is_held_or_answered(stand: Stand) -> None:
 
 
 def test_a_proxy_that_does_not_wait_so_long_is_named(stand: Stand) -> None:
-    path = "/short/poll?seconds=20"
-    assert stand.ask(f"curl --silent --output /dev/null --write-out '%{{http_code}}' http://{FRONT}{path}") == "504"
-    record = stand.probe({"endpoint": f"long_polling://{FRONT}", "path": path, "hold": 5}, timeout=10, wait=False)
-    assert (record["state"], record["cause"], record["status"]) == ("degraded", "application_error", 504)
-    assert "proxy_read_timeout" in record["hint"]
+    for front, path, option in (
+        (FRONT, "/short/poll?seconds=20", "proxy_read_timeout"),
+        (APACHE_FRONT, "/short?seconds=20", "ProxyTimeout"),
+    ):
+        curl = stand.ask(f"curl --silent --output /dev/null --write-out '%{{http_code}}' 'http://{front}{path}'")
+        record = stand.probe({"endpoint": f"long_polling://{front}", "path": path, "hold": 5}, timeout=10, wait=False)
+        assert (record["state"], record["cause"], record["status"]) == ("degraded", "application_error", int(curl))
+        assert option in record["hint"], (front, record)
 
 
 # SCGI

@@ -421,10 +421,10 @@ def _status_trouble(check: Check, answer: Answer) -> tuple[str, str]:
         return "denied", f"the server refuses this request: see its {rules}"
     if status in (400, 426) and protocol in _UPGRADED:
         return "expectation", _UPGRADE_HINT
-    if status == 504 and protocol in ("long_polling", "sse", "ws", "wss"):
+    if status in (502, 504) and protocol in ("long_polling", "sse", "ws", "wss"):
         return "application_error", (
-            "the front server did not wait so long: raise proxy_read_timeout (nginx) or ProxyTimeout (Apache) above "
-            "the time between two answers of the application"
+            "the front server does not reach the application, or did not wait so long for it: see its error log; raise "
+            "proxy_read_timeout (nginx, 504) or ProxyTimeout (Apache, 502) above the time between two answers"
         )
     if status == 503 and "retry-after" in answer.headers:
         return "busy", f"the server asks to retry after {answer.headers['retry-after']}"

@@ -33,7 +33,7 @@ _RESOLVER_POLL = 0.02
 #: How long the first attempt may last; each further one may last twice as long.
 _PATIENCE = 2.0
 #: How long it may take to find out which protocol a peer speaks.
-_IDENTIFICATION = 2.0
+_IDENTIFICATION = 3.0
 #: A snapshot of the kernel's queues serves all who want one within this time.
 _SNAPSHOT = 0.02
 
