@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -23,18 +24,27 @@ from playbooks import ROOT, Run, Stand
 if t.TYPE_CHECKING:
     from conftest import Host, NewHost
 
-APPLICATION = """\
-import time
+#: While this file is there, applications do not answer.
+HOLD = "/srv/hold"
+APPLICATION = f"""\
+import os, time
 def application(environ, start_response):
     if environ["PATH_INFO"].endswith("/raise"):
         raise RuntimeError("on purpose")
-    time.sleep(float(environ["QUERY_STRING"] or 0))
+    while os.path.exists("{HOLD}"):
+        time.sleep(0.01)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"done"]
 """
-SLEEP = (
-    "<?php $until = microtime(true) + (float) $_SERVER['QUERY_STRING']; while (microtime(true) < $until) usleep(9999);"
-)
+SCRIPT = f"<?php while (file_exists('{HOLD}')) {{ clearstatcache(); usleep(9999); }}"
+
+#: Prints what a stats server says.
+STATS = """\
+import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect(sys.argv[1])
+print(b"".join(iter(lambda: server.recv(65536), b"")).decode())
+"""
 
 BLOG = {"name": "blog", "user": "blog", "pm": "static", "workers": {"max": 2}}
 SHOP = {"name": "shop", "user": "shop", "pm": "ondemand", "workers": {"max": 3}, "listen": "fastcgi://127.0.0.1:9001"}
@@ -43,6 +53,11 @@ ALONE = {**PYTHON, "name": "alone", "listen": [{"protocol": "http"}]}
 THREADS = {**PYTHON, "name": "threads", "threads": 2, "listen": [{"endpoint": "http://127.0.0.1:3031"}]}
 ALONE_HTTP = "/run/uwsgi/alone/www-data/http.sock"
 
+#: The status as cgi-fcgi, a client that this project did not write, hears it.
+STATUS_PAGE = (
+    "SCRIPT_NAME=/fpm-status SCRIPT_FILENAME=/fpm-status REQUEST_METHOD=GET QUERY_STRING=json "
+    "cgi-fcgi -bind -connect /run/php-status/blog.sock"
+)
 OWN, STATUS = "fastcgi+unix:///run/php/blog.sock", "fastcgi+unix:///run/php-status/blog.sock"
 
 
@@ -113,6 +128,16 @@ class Info:
         """Wait until a test of the shell succeeds."""
         self.ask(f"for i in $(seq 300); do if {script}; then exit 0; fi; sleep 0.1; done; echo late; exit 1")
 
+    @contextlib.contextmanager
+    def held(self, client: str) -> t.Iterator[None]:
+        """What clients of this name ask for inside does not end before the outside."""
+        self.ask(f"touch {HOLD}")
+        try:
+            yield
+        finally:
+            self.ask(f"rm {HOLD}")
+            self.until(f"! pgrep {client} > /dev/null")
+
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def info(request: pytest.FixtureRequest, new_module_host: NewHost, tmp_path_factory: pytest.TempPathFactory) -> Info:
@@ -121,7 +146,8 @@ def info(request: pytest.FixtureRequest, new_module_host: NewHost, tmp_path_fact
     host = new_module_host("info", request.param)
     host.shell("install -d /srv/app; apt-get install --yes --no-install-recommends libfcgi-bin")
     host.run("tee", "/srv/app/app.py", stdin=APPLICATION)
-    host.run("tee", "/srv/sleep.php", stdin=SLEEP)
+    host.run("tee", "/srv/hold.php", stdin=SCRIPT)
+    host.run("tee", "/srv/stats.py", stdin=STATS)
     info = Info(host, Stand(host.name, tmp_path_factory.mktemp("info")))
     run = info.roles(BLOG, SHOP)
     assert run.code == 0, run.output
@@ -163,26 +189,26 @@ def test_what_the_status_does_not_say_is_what_php_fpm_and_ps_say(info: Info) -> 
 
 
 def test_a_full_pool_is_busy_and_its_status_still_answers(info: Info) -> None:
-    for _request in range(4):
-        info.fcgi("/run/php/blog.sock", "/srv/sleep.php", "8", background=True)
-    info.until("ss -Hxl src /run/php/blog.sock | grep -q 'LISTEN 2 '")
-    full, own = info.pool(), info.pool(OWN)
-    waits = info.waiting("/run/php/blog.sock")
+    with info.held("cgi-fcgi"):
+        for _request in range(4):
+            info.fcgi("/run/php/blog.sock", "/srv/hold.php", background=True)
+        info.until("ss -Hxl src /run/php/blog.sock | grep -q 'LISTEN 2 '")
+        full, own = info.pool(), info.pool(OWN)
+        waits = info.waiting("/run/php/blog.sock")
     assert (full["state"], full["status"]["saturation"], full["status"]["busy_processes"]) == ("ok", 1.0, 2)
     assert full["queue"] == {"length": 2, "limit": waits[1]}
     assert (own["state"], own["cause"], own["status"]) == ("busy", "busy", None)
     assert "pm.max_children" in own["hint"]
-    info.until("! pgrep cgi-fcgi > /dev/null")
     assert info.pool()["status"]["saturation"] == 0.0
 
 
 def test_the_worker_that_answers_is_not_busy(info: Info) -> None:
     status = info.pool(OWN)["status"]
     assert (status["active_processes"], status["busy_processes"], status["saturation"]) == (1, 0, 0.0)
-    info.fcgi("/run/php/blog.sock", "/srv/sleep.php", "5", background=True)
-    info.until("pgrep cgi-fcgi > /dev/null")
-    assert info.pool(OWN)["status"]["saturation"] == 0.5
-    info.until("! pgrep cgi-fcgi > /dev/null")
+    with info.held("cgi-fcgi"):
+        info.fcgi("/run/php/blog.sock", "/srv/hold.php", background=True)
+        info.until(f"{STATUS_PAGE} | grep -q '\"active processes\":1'")
+        assert info.pool(OWN)["status"]["saturation"] == 0.5
 
 
 def test_status_sockets_are_roots_alone(info: Info) -> None:
@@ -232,8 +258,6 @@ def test_check_mode_asks_as_well(info: Info) -> None:
 
 
 def test_the_filters_give_what_the_modules_give(info: Info) -> None:
-    stats = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
-    stats += "print(b''.join(iter(lambda: s.recv(65536), b'')).decode())"
     environment = {"SCRIPT_NAME": "/fpm-status", "SCRIPT_FILENAME": "/fpm-status", "REQUEST_METHOD": "GET"}
     tasks: list[dict[str, t.Any]] = [
         {
@@ -242,7 +266,7 @@ def test_the_filters_give_what_the_modules_give(info: Info) -> None:
             "register": "page",
         },
         {
-            "ansible.builtin.command": {"argv": ["python3", "-c", stats, "/run/uwsgi/alone/stats.sock"]},
+            "ansible.builtin.command": {"argv": ["python3", "/srv/stats.py", "/run/uwsgi/alone/stats.sock"]},
             "register": "stats",
         },
         {"weblab.stacks.php_fpm_info": {"pools": [{"name": "blog"}]}, "register": "fpm"},
@@ -296,22 +320,23 @@ def test_requests_and_exceptions_are_counted(info: Info) -> None:
 
 
 def test_a_full_application_still_tells(info: Info) -> None:
-    curl = f"curl --silent --cookie secret=xyzzy --unix-socket {ALONE_HTTP} 'http://localhost/?6'"
-    info.ask(f"for i in 1 2 3 4 5; do ({curl} > /dev/null 2>&1 &); done")
-    info.until(f"ss -Hxl src {ALONE_HTTP} | grep -q 'LISTEN 3 '")
-    server = info.application("alone")
+    curl = f"curl --silent --cookie secret=xyzzy --unix-socket {ALONE_HTTP} http://localhost/"
+    with info.held("curl"):
+        info.ask(f"for i in 1 2 3 4 5; do ({curl} > /dev/null 2>&1 &); done")
+        info.until(f"ss -Hxl src {ALONE_HTTP} | grep -q 'LISTEN 3 '")
+        server = info.application("alone")
     assert (server["status"]["busy"], server["status"]["saturation"]) == (2, 1.0)
     assert (server["queues"][0]["length"], server["status"]["listen_queue"]) == (3, 0)
     assert "xyzzy" not in json.dumps(server)
-    info.until("! pgrep curl > /dev/null")
     assert info.application("alone")["status"]["saturation"] == 0.0
 
 
 def test_a_thread_is_a_part_of_a_worker(info: Info) -> None:
-    info.ask("(curl --silent 'http://127.0.0.1:3031/?5' > /dev/null 2>&1 &); sleep 0.5")
-    status = info.application("threads")["status"]
+    with info.held("curl"):
+        info.ask("(curl --silent http://127.0.0.1:3031/ > /dev/null 2>&1 &)")
+        info.until("python3 /srv/stats.py /run/uwsgi/threads/stats.sock | tr -d '\\t ' | grep -q '\"in_request\":1'")
+        status = info.application("threads")["status"]
     assert (status["busy"], status["saturation"]) == (1, 0.25)
-    info.until("! pgrep curl > /dev/null")
 
 
 def test_stats_sockets_are_the_applications_alone(info: Info) -> None:
@@ -326,15 +351,16 @@ def test_an_emperor_tells_of_its_vassals(info: Info) -> None:
         "install -d /srv/vassals; printf '[uwsgi]\\nmaster = true\\nplugins = python3\\nwsgi-file = /srv/app/app.py\\n"
         "socket = /run/one.sock\\n' > /srv/vassals/one.ini"
     )
-    info.ask("systemd-run --quiet --unit=emperor -- uwsgi --emperor /srv/vassals --emperor-stats /run/emperor.sock")
+    emperor = "uwsgi --emperor /srv/vassals --emperor-stats /run/emperor.sock"
+    info.ask(f"systemd-run --quiet --unit=emperor --property=KillSignal=SIGINT -- {emperor}")
     try:
-        info.until("pgrep --full /srv/vassals/one.ini > /dev/null || test -S /run/one.sock")
+        info.until("test -S /run/emperor.sock && test -S /run/one.sock")
         servers = [{"endpoint": "unix:///run/emperor.sock", "name": "emperor"}, {"endpoint": "tcp://127.0.0.1:3999"}]
-        emperor, gone = info.module("uwsgi_info", servers=servers)["servers"]
+        found, gone = info.module("uwsgi_info", servers=servers)["servers"]
     finally:
         info.ask("systemctl stop emperor")
-    assert [vassal["id"] for vassal in emperor["status"]["vassals"]] == ["one.ini"]
-    assert (emperor["status"]["workers"], emperor["status"]["saturation"]) == ([], None)
+    assert [vassal["id"] for vassal in found["status"]["vassals"]] == ["one.ini"]
+    assert (found["status"]["workers"], found["status"]["saturation"]) == ([], None)
     assert (gone["state"], gone["cause"], gone["status"]) == ("down", "refused", None)
 
 
