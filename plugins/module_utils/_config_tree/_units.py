@@ -104,6 +104,7 @@ class Units:
         self._changed: t.Collection[str] = ()
         self._facts: dict[str, tuple[Facts, Facts]] = {}
         self._touched: set[str] = set()
+        self._hung: set[str] = set()
         self.before: dict[str, Before] = {}
         #: Unit -> why it was restarted, for how long its addresses were closed, how many connections waited there.
         self.restarts: dict[str, dict[str, t.Any]] = {}
@@ -150,6 +151,8 @@ class Units:
                 try:
                     self._do(name, decision)
                 except ServiceError as error:
+                    if not self.remaining():
+                        self._hung.add(name)
                     raise self._failed(name, str(error)) from error
                 if reasons[name]:
                     self._prove(name, decision.action)
@@ -179,10 +182,11 @@ class Units:
             _service.run(["systemctl", "reset-failed", name])
 
     def _run_old(self, name: str, action: str, deadline: float) -> None:
-        """A reload where one was done; a restart where that fails, which needs its share of the time."""
+        """A reload where one was done and can be again; else, or where it fails, a restart, which needs its share."""
         now = _service.show([name])[name]
-        if action == "reloaded" and now.active == "active":
-            self._deadline -= self.remaining() / 2
+        held = name in self._hung or now.active != "active" or _service.stopped(now.pid)
+        if action == "reloaded" and not held:
+            self._deadline -= self.remaining() / 4
             try:
                 self._again(now, "reloaded")
             except ServiceError:
