@@ -474,6 +474,20 @@ def test_a_read_only_tree_changes_nothing(nginx_only: Stand) -> None:
     assert not nginx_only.run(nginx())["changed"]
 
 
+def test_a_note_that_cannot_be_written_is_a_warning(nginx_only: Stand) -> None:
+    """Where it is noted what a daemon has loaded: that the note is missing costs a reload, and no configuration."""
+    nginx_only.ask("mount -t tmpfs -o ro tmpfs /run/weblab.stacks")
+    try:
+        result = nginx_only.run(nginx("two"))
+        assert "Read-only file system" in result["warnings"][0]
+        assert "/run/weblab.stacks" in result["warnings"][0]
+        assert nginx_only.get() == "two"
+    finally:
+        nginx_only.ask("umount /run/weblab.stacks")
+    nginx_only.run(nginx())
+    assert not nginx_only.run(nginx())["changed"]
+
+
 # -- a daemon that does not do as it is told -------------------------------------------------------------
 
 

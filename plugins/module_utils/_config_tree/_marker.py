@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import typing as t
@@ -41,12 +40,6 @@ def write(root: str, loaded: t.Mapping[str, Loaded]) -> None:
     with open(temporary, "w", encoding="utf-8", opener=_private) as file:
         json.dump({unit: item._asdict() for unit, item in loaded.items()}, file)
     os.replace(temporary, _path(root))
-
-
-def remove_temporary(root: str) -> None:
-    """Remove what a killed run was writing."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{_path(root)}.new")
 
 
 def _private(path: str, flags: int) -> int:

@@ -144,7 +144,6 @@ class Transaction:
                 work.remove()
         if not self._left:
             return
-        _marker.remove_temporary(self._root)
         for work in self._left:
             work.clear()
         directories = {os.path.join(self._root, path) for path, stamp in self._live.fingerprint().items() if not stamp}

@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way back, and what the system's errors mean to a user."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+
+import pytest
+
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _transaction
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import Change, Node
+
+
+def test_the_way_back_goes_on_after_a_step_that_fails() -> None:
+    done: list[str] = []
+
+    def fails() -> None:
+        raise OSError(errno.EIO, "gone")
+
+    undo = _transaction._Undo()
+    undo.add(lambda: done.append("first"))
+    undo.add(fails)
+    undo.add(lambda: done.append("last"))
+    with pytest.raises(OSError, match="gone"):
+        undo.run()
+    assert (done, undo.any) == (["last", "first"], False)
+
+
+def test_only_what_was_done_is_taken_back(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "foreign").touch()
+    undo = _transaction._Undo()
+    link = Node("link", target="x")
+    with pytest.raises(OSError, match="full"):
+        # A name that cannot be taken, after one that can.
+        undo.files(str(tmp_path), [Change("a", None, link), Change("full", None, link)])
+    assert (tmp_path / "a").is_symlink()
+    undo.run()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["foreign", "full"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, ["/etc/nginx/a: No space left", "free space or inodes", "df -i /etc/nginx"]),
+        (errno.EDQUOT, ["Disk quota exceeded", "free space"]),
+        (errno.EROFS, ["Read-only file system", "Mount it read-write", "findmnt --target /etc/nginx"]),
+        (errno.EPERM, ["Operation not permitted", "become: true", "lsattr -d /etc/nginx"]),
+        (errno.EIO, ["Input/output error", "dmesg"]),
+        (errno.ENAMETOOLONG, ["/etc/nginx/a: File name too long"]),
+    ],
+)
+def test_errors_say_what_where_and_what_to_do(code: int, words: list[str]) -> None:
+    shown = _transaction.explain(OSError(code, os.strerror(code), "/etc/nginx/a"), "/etc/nginx")
+    for word in words:
+        assert word in shown
+    assert "/etc/nginx: " in _transaction.explain(OSError(code, os.strerror(code)), "/etc/nginx")
