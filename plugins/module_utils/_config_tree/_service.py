@@ -14,6 +14,7 @@ import grp
 import os
 import pwd
 import signal
+import stat
 import subprocess
 import time
 import typing as t
@@ -183,9 +184,17 @@ def give(path: str, owner: str | None = None, group: str | None = None, mode: in
     try:
         user = -1 if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
         members = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-        os.chown(path, user, members)
-        if mode is not None:
-            os.chmod(path, mode)
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                raise ServiceError(f"{path} is no socket; somebody has put something else there. Remove it")
+            # Applications own the directories of their sockets: the name may lead elsewhere by now, the descriptor not.
+            held = f"/proc/self/fd/{descriptor}"
+            os.chown(held, user, members)
+            if mode is not None:
+                os.chmod(held, mode)
+        finally:
+            os.close(descriptor)
     except (OSError, KeyError) as error:
         raise ServiceError(f"{path} cannot be given to {owner}:{group}: {error}") from error
 
