@@ -16,6 +16,7 @@ import sys
 import textwrap
 import typing as t
 
+import daemon_trees
 import pytest
 
 if t.TYPE_CHECKING:
@@ -250,24 +251,6 @@ def test_without_a_namespace_the_test_runs_before_the_reload(served: Stand) -> N
 def apache(
     mpm: str = "event", site: str = "Listen 8181\nDocumentRoot /var/www/html\n", extra: str = ""
 ) -> dict[str, t.Any]:
-    main = """
-        ServerName localhost
-        DefaultRuntimeDir ${APACHE_RUN_DIR}
-        PidFile ${APACHE_PID_FILE}
-        User www-data
-        Group www-data
-        ErrorLog ${APACHE_LOG_DIR}/blog-error.log
-        IncludeOptional mods-enabled/*.load
-        IncludeOptional sites-enabled/*.conf
-        """
-    variables = """
-        export APACHE_RUN_USER=www-data
-        export APACHE_RUN_GROUP=www-data
-        export APACHE_RUN_DIR=/run/apache2-blog
-        export APACHE_PID_FILE=/run/apache2-blog/apache2.pid
-        export APACHE_LOCK_DIR=/run/lock/apache2-blog
-        export APACHE_LOG_DIR=/var/log/apache2
-        """
     modules = (f"mpm_{mpm}", "authz_core")
     return {
         "daemon": "apache",
@@ -275,8 +258,8 @@ def apache(
         "service": "apache2@blog.service",
         "owners": {
             "apache": [
-                {"path": "apache2.conf", "content": textwrap.dedent(main) + extra},
-                {"path": "envvars", "content": textwrap.dedent(variables)},
+                {"path": "apache2.conf", "content": daemon_trees.apache_main("blog") + extra},
+                {"path": "envvars", "content": daemon_trees.apache_envvars("blog")},
                 *(
                     {"path": f"mods-enabled/{name}.load", "link": f"/etc/apache2/mods-available/{name}.load"}
                     for name in modules
@@ -382,17 +365,6 @@ def test_php_fpm_reload_restart_and_no_pool(stand: Stand) -> None:
 
 # -- uWSGI --------------------------------------------------------------------------------------
 
-UNIT = """
-    [Service]
-    Type=notify
-    ExecStart=/usr/bin/uwsgi --ini /etc/uwsgi/{}.ini
-    ExecReload=/bin/kill -HUP $MAINPID
-    KillSignal=SIGINT
-    KillMode=mixed
-    [Install]
-    WantedBy=multi-user.target
-    """
-
 
 def uwsgi(
     changes: t.Mapping[str, str] | None = None,
@@ -432,11 +404,11 @@ def uwsgi(
                 },
                 {
                     "system": "/etc/systemd/system/uwsgi@.service",
-                    "content": textwrap.dedent(UNIT.format("instances/%i")),
+                    "content": daemon_trees.uwsgi_unit("instances/%i.ini"),
                 },
                 {
                     "system": "/etc/systemd/system/uwsgi-emperor.service",
-                    "content": textwrap.dedent(UNIT.format("emperor")),
+                    "content": daemon_trees.uwsgi_unit("emperor.ini"),
                 },
                 {
                     "path": "emperor.ini",

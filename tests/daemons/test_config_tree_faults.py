@@ -21,6 +21,7 @@ import sys
 import textwrap
 import typing as t
 
+import daemon_trees
 import lab_docker
 import pytest
 import transactions
@@ -114,24 +115,6 @@ def around(word: str) -> list[Options]:
 
 
 def apache(word: str = "one", *, site: bool = True, extra: str = "", mode: str = "0644") -> Options:
-    main = """
-        ServerName localhost
-        DefaultRuntimeDir ${APACHE_RUN_DIR}
-        PidFile ${APACHE_PID_FILE}
-        User www-data
-        Group www-data
-        ErrorLog ${APACHE_LOG_DIR}/blog-error.log
-        IncludeOptional mods-enabled/*.load
-        IncludeOptional sites-enabled/*.conf
-        """
-    variables = """
-        export APACHE_RUN_USER=www-data
-        export APACHE_RUN_GROUP=www-data
-        export APACHE_RUN_DIR=/run/apache2-blog
-        export APACHE_PID_FILE=/run/apache2-blog/apache2.pid
-        export APACHE_LOCK_DIR=/run/lock/apache2-blog
-        export APACHE_LOG_DIR=/var/log/apache2
-        """
     content = f"Listen 8181\nDocumentRoot /srv/none\nErrorDocument 404 {word}\n{extra}"
     return {
         "daemon": "apache",
@@ -140,8 +123,8 @@ def apache(word: str = "one", *, site: bool = True, extra: str = "", mode: str =
         "timeout": 15,
         "owners": {
             "apache": [
-                {"path": "apache2.conf", "content": textwrap.dedent(main)},
-                {"path": "envvars", "content": textwrap.dedent(variables)},
+                {"path": "apache2.conf", "content": daemon_trees.apache_main("blog")},
+                {"path": "envvars", "content": daemon_trees.apache_envvars("blog")},
                 *(
                     {"path": f"mods-enabled/{name}.load", "link": f"/etc/apache2/mods-available/{name}.load"}
                     for name in ("mpm_event", "authz_core")
@@ -177,17 +160,7 @@ def php_fpm(stand: Stand, word: str = "one", *, pool: bool = True, extra: str = 
 
 
 def uwsgi(word: str = "one", *, vassals: t.Sequence[str] = ("web",), instance: bool = True) -> Options:
-    unit = """
-        [Service]
-        Type=notify
-        ExecStart=/usr/bin/uwsgi --ini /etc/uwsgi/{}.ini
-        ExecReload=/bin/kill -HUP $MAINPID
-        KillSignal=SIGINT
-        KillMode=mixed
-        [Install]
-        WantedBy=multi-user.target
-        """
-    units = {"uwsgi@": "instances/%i", "uwsgi-emperor": "emperor"}
+    units = {"uwsgi@": "instances/%i.ini", "uwsgi-emperor": "emperor.ini"}
 
     def ini(name: str, port: int) -> str:
         return textwrap.dedent(f"""\
@@ -216,11 +189,8 @@ def uwsgi(word: str = "one", *, vassals: t.Sequence[str] = ("web",), instance: b
                     "content": "d /run/uwsgi/web 0750 web web\nd /run/uwsgi/shop 0750 shop shop\n",
                 },
                 *(
-                    {
-                        "system": f"/etc/systemd/system/{name}.service",
-                        "content": textwrap.dedent(unit.format(path)),
-                    }
-                    for name, path in units.items()
+                    {"system": f"/etc/systemd/system/{name}.service", "content": daemon_trees.uwsgi_unit(file)}
+                    for name, file in units.items()
                 ),
                 {
                     "path": "emperor.ini",

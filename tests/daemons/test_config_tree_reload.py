@@ -10,6 +10,7 @@ import dataclasses
 import shutil
 import typing as t
 
+import daemon_trees
 import pytest
 from transactions import Engine
 
@@ -24,16 +25,8 @@ NGINX = {
     "conf.d/test.conf": "server {\n    listen 127.0.0.1:8301;\n    listen [::]:8302;\n    return 200 one;\n}\n",
 }
 APACHE = {
-    "apache2.conf": """ServerName localhost
-DefaultRuntimeDir ${APACHE_RUN_DIR}
-PidFile ${APACHE_PID_FILE}
-User www-data
-Group www-data
-ErrorLog ${APACHE_LOG_DIR}/reload-error.log
-IncludeOptional mods-enabled/*.load
-IncludeOptional mods-enabled/*.conf
-IncludeOptional sites-enabled/*.conf
-<IfModule mpm_event_module>
+    "apache2.conf": daemon_trees.apache_main("reload")
+    + """<IfModule mpm_event_module>
 ThreadLimit 8
 ThreadsPerChild 4
 ServerLimit 4
@@ -41,13 +34,7 @@ MaxRequestWorkers 16
 StartServers 1
 </IfModule>
 """,
-    "envvars": """export APACHE_RUN_USER=www-data
-export APACHE_RUN_GROUP=www-data
-export APACHE_RUN_DIR=/run/apache2-reload
-export APACHE_PID_FILE=/run/apache2-reload/apache2.pid
-export APACHE_LOCK_DIR=/run/lock/apache2-reload
-export APACHE_LOG_DIR=/var/log/apache2
-""",
+    "envvars": daemon_trees.apache_envvars("reload"),
     "mods-enabled/mpm_event.load": "-> /etc/apache2/mods-available/mpm_event.load",
     "mods-enabled/authz_core.load": "-> /etc/apache2/mods-available/authz_core.load",
     "sites-enabled/test.conf": """Listen 127.0.0.1:8311
@@ -89,16 +76,6 @@ UWSGI = {
     "instances/shop.ini": APPLICATION,
     "vassals/web.ini": APPLICATION,
 }
-UNIT = """[Service]
-Type=notify
-ExecStart=/usr/bin/uwsgi --ini /etc/uwsgi/{}.ini
-ExecReload=/bin/kill -HUP $MAINPID
-KillSignal=SIGINT
-KillMode=mixed
-{}
-[Install]
-WantedBy=multi-user.target
-"""
 BASE = {"nginx": NGINX, "apache": APACHE, "php_fpm": PHP_FPM, "uwsgi": UWSGI}
 
 
@@ -150,8 +127,8 @@ class Stand:
         files = {
             "sysusers.d/test.conf": "".join(f"u {name} -\n" for name in names),
             "tmpfiles.d/test.conf": "".join(f"d /run/uwsgi/{name} 0777 {name} {name}\n" for name in names),
-            "systemd/system/uwsgi@.service": UNIT.format("instances/%i", "" if vassal else drop_in),
-            "systemd/system/uwsgi-emperor.service": UNIT.format("emperor", drop_in if vassal else ""),
+            "systemd/system/uwsgi@.service": daemon_trees.uwsgi_unit("instances/%i.ini", "" if vassal else drop_in),
+            "systemd/system/uwsgi-emperor.service": daemon_trees.uwsgi_unit("emperor.ini", drop_in if vassal else ""),
         }
         return [{"system": f"/etc/{path}", "content": content} for path, content in files.items()]
 
