@@ -14,12 +14,14 @@ import typing as t
 
 from .._endpoint import EndpointError
 from ..wire._http import MAX_BODY
-from ._check import Check, parse_check
 from ._connection import tls_for
+from ._parse import parse_check
+from ._protocols import converse
 from ._record import describe
 from ._target import Run, Target
 
 if t.TYPE_CHECKING:
+    from ._check import Check
     from ._conversations import Answer, Conversation
     from ._record import Record
 
@@ -52,11 +54,11 @@ def ask_all(
     if not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
         raise EndpointError("timeout", f"{timeout} is not a finite number of seconds above zero")
     checks = [
-        dataclasses.replace(_checked(spec, f"endpoints[{index}]"), max_body=max_body, conversation=conversation)
+        dataclasses.replace(_checked(spec, f"endpoints[{index}]"), max_body=max_body)
         for index, spec in enumerate(specs)
     ]
     run = Run(float(timeout), wait)
-    targets = [Target(run, check) for check in checks]
+    targets = [Target(run, check, conversation or converse) for check in checks]
     for target in targets:
         target.start()
     run.loop.run(lambda: run.ended == len(targets))

@@ -21,7 +21,7 @@ from ._record import Record, body_head
 
 if t.TYPE_CHECKING:
     from ._check import Check
-    from ._conversations import Answer
+    from ._conversations import Answer, Conversation
     from ._identify import Peer
     from ._names import Address
 
@@ -71,11 +71,15 @@ def _room() -> int:
 class Target:
     """One endpoint; ``result`` is there when its last attempt is over."""
 
-    def __init__(self, run: Run, check: Check) -> None:
+    def __init__(self, run: Run, check: Check, converse: t.Callable[[Check], Conversation]) -> None:
+        """
+        :param converse: makes what is said on a new connection.
+        """
         self.result: tuple[Record, Answer | None] | None = None
         self._run = run
         self._loop = run.loop
         self._check = check
+        self._converse = converse
         self._tls = tls_for(check)
         self._addresses: list[Address] = []
         self._connection: Connection | None = None
@@ -111,12 +115,12 @@ class Target:
             self._addresses = addresses
             self._resolved = self._loop.now()
             self._connection = Connection(
-                self._loop, addresses, self._check.begin(), self._tls, self._started + self._share, self._ended
+                self._loop, addresses, self._converse(self._check), self._tls, self._started + self._share, self._ended
             )
             self._connection.start()
 
     def _unresolved(self, error: OSError) -> Outcome:
-        return Outcome(self._check.begin(), "resolve", error)
+        return Outcome(self._converse(self._check), "resolve", error)
 
     def _out_of_time(self) -> None:
         if not self._connection:

@@ -22,7 +22,7 @@ import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import EndpointError
 from ansible_collections.weblab.stacks.plugins.module_utils._probe import Record, ask_all, describe, probe_all
-from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import parse_check
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._parse import parse_check
 from ansible_collections.weblab.stacks.plugins.module_utils.wire import _fastcgi
 
 if t.TYPE_CHECKING:

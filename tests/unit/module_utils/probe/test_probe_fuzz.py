@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from wire_server import cut, server_frame
 
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import PROTOCOLS, EndpointError, parse
-from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import _EXPECT_KEYS, _KEYS, Check, parse_check
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import Check
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._connection import Outcome
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._facts import Facts
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._identify import Peer
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._judge import is_doubtful, judge, with_peer
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._parse import _EXPECT_KEYS, _KEYS, parse_check
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._protocols import converse
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._record import CAUSES
 from ansible_collections.weblab.stacks.plugins.module_utils.wire._error import WireError
 from ansible_collections.weblab.stacks.plugins.module_utils.wire._websocket import accept_for
@@ -131,7 +133,7 @@ def test_a_check_is_right_or_refused_by_name(spec: t.Any) -> None:
     except EndpointError as error:
         assert str(error).startswith("here")
         return
-    assert isinstance(check.begin().opening(), bytes)
+    assert isinstance(converse(check).opening(), bytes)
     assert math.isfinite(check.duration)
 
 
@@ -198,7 +200,7 @@ def test_whatever_a_peer_says_there_is_a_verdict(
     talk: tuple[Check, bytes], sizes: list[int], end: Exception | None, peer: Peer | None
 ) -> None:
     check, data = talk
-    conversation = check.begin()
+    conversation = converse(check)
     request = conversation.opening()
     key = re.search(rb"Sec-WebSocket-Key: (.*)\r", request)
     if key and data[:1] not in (b"H", b""):

@@ -12,11 +12,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import parse_check
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._connection import Outcome
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._conversations import Answer, Conversation
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._facts import Facts
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._judge import Verdict, judge
+from ansible_collections.weblab.stacks.plugins.module_utils._probe._parse import parse_check
 from ansible_collections.weblab.stacks.plugins.module_utils._probe._record import CAUSES, PHASES
 
 HTTP = {"endpoint": "http://127.0.0.1:80"}
