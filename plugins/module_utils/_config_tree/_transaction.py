@@ -241,7 +241,7 @@ class Transaction:
     def _preconditions(self) -> None:
         """Refuse what cannot work, before anything is touched."""
         if self._request.probe:
-            from ansible_collections.weblab.stacks.plugins.module_utils._probe._check import parse_check
+            from ansible_collections.weblab.stacks.plugins.module_utils._probe._parse import parse_check
 
             for index, spec in enumerate(self._request.probe):
                 parse_check(spec, f"probe[{index}]")

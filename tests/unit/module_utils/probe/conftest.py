@@ -26,7 +26,7 @@ class Serve(t.Protocol):
 
 @pytest.fixture
 def serve() -> t.Iterator[Serve]:
-    listeners = []
+    sockets: list[socket.socket] = []
 
     def run(listener: socket.socket, answer: Answer) -> None:
         number = 0
@@ -34,6 +34,7 @@ def serve() -> t.Iterator[Serve]:
             while True:
                 connection, _address = listener.accept()
                 number += 1
+                sockets.append(connection)
                 threading.Thread(target=talk, args=(connection, answer, number), daemon=True).start()
 
     def talk(connection: socket.socket, answer: Answer, number: int) -> None:
@@ -44,15 +45,16 @@ def serve() -> t.Iterator[Serve]:
         listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         listener.bind(str(path) if path else ("127.0.0.1", 0))
         listener.listen()
-        listeners.append(listener)
+        sockets.append(listener)
         threading.Thread(target=run, args=(listener, answer), daemon=True).start()
         return f"+unix://{path}" if path else f"://127.0.0.1:{listener.getsockname()[1]}"
 
     yield start
-    for listener in listeners:
+    # Whoever still talks is cut off: no thread goes on beside the tests that come after.
+    for used in sockets:
         with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+            used.shutdown(socket.SHUT_RDWR)
+        used.close()
 
 
 @pytest.fixture(scope="session")
