@@ -172,7 +172,8 @@ class Connection:
             raise EOFError("closed before the first byte of the answer")
         head = (first + await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        pairs = (line.partition(":") for line in lines)
+        headers = {name.strip().lower(): value.strip() for name, _colon, value in pairs}
         body = await self._body(headers)
         if status.split()[1] != "200":
             raise WrongAnswer(f"{status}: {body[:120]!r}")

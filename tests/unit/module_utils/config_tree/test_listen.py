@@ -10,7 +10,6 @@ import contextlib
 import os
 import pathlib
 import socket
-import tempfile
 import time
 import typing as t
 
@@ -93,8 +92,8 @@ def test_an_address_that_is_given_up_is_no_outage(port: int) -> None:
     assert watch.outage() == {"closed_ms": 0, "waiting": 0}
 
 
-def test_an_address_that_comes_back_was_closed_meanwhile() -> None:
-    path = tempfile.mktemp(prefix="weblab-")
+def test_an_address_that_comes_back_was_closed_meanwhile(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "a.sock")
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen()
@@ -126,8 +125,8 @@ def test_where_the_kernel_tells_nothing_nothing_is_claimed() -> None:
     assert watch.outage() == {"closed_ms": None, "waiting": None}
 
 
-def test_still_open() -> None:
-    path = tempfile.mktemp(prefix="weblab-")
+def test_still_open(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "a.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         assert _listen.still_open([path]) == set()

@@ -328,7 +328,7 @@ def test_a_directory_that_is_let_go_stays_while_something_is_in_it() -> None:
 
 def test_a_secret_file_is_closed_unless_it_says_otherwise() -> None:
     for mode, wanted in ((None, 0o600), ("0640", 0o640)):
-        (declared,) = declare({"one": [{**A, "secret": True, "mode": mode}]}, ROOT).values()
+        declared = next(iter(declare({"one": [{**A, "secret": True, "mode": mode}]}, ROOT).values()))
         assert declared.node is not None
         assert declared.node.mode == wanted
 

@@ -432,7 +432,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_others(monkeypatch:
     found = [(socket.AF_INET, ("127.0.0.2", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
     monkeypatch.setattr(_names.Names, "_look_up", lambda _names, _host: found)
     monkeypatch.setattr(_queues.Queues, "of", lambda *_of: None)  # it stands for one of another host
-    with socket.create_server(("127.0.0.1", port)) as alive, dead:
+    with dead, socket.create_server(("127.0.0.1", port)) as alive:
 
         def answer() -> None:
             connection, _address = alive.accept()
