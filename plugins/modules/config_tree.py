@@ -57,7 +57,8 @@ options:
       - A directory inside O(root) may have C(exclusive=true). Everything in it that no owner declares, in this call or
         in an earlier one, is removed. Without it, files that nobody declared stay.
       - Where a file is declared, a symbolic link or a file with further names (hard links) is refused, as is a path
-        that leads through a symbolic link or out of O(root).
+        that leads through a symbolic link or out of O(root). A file with C(replace_link=true) takes the place of a
+        symbolic link, such as a package puts into C(mods-enabled); what the link leads to stays as it is.
       - Two owners may declare the same path only alike. It then belongs to both, and goes with the last of them.
       - Templates are rendered as M(ansible.builtin.template) does it, with C(trim_blocks) and C(lstrip_blocks).
     type: dict

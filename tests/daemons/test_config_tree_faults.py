@@ -640,6 +640,18 @@ def test_what_would_write_elsewhere_is_refused(
         nginx_only.ask("rm -rf /etc/nginx/a /etc/systemd/system/a.service.d /etc/logrotate.d/a /srv/victim")
 
 
+def test_a_file_takes_the_place_of_a_link_where_it_says_so(nginx_only: Stand) -> None:
+    nginx_only.ask("echo untouched > /srv/victim; ln -s /srv/victim /etc/nginx/a")
+    result = nginx_only.run(nginx("one", {"path": "a", "content": "x", "replace_link": True}))
+    (shown,) = (item for item in result["diff"] if item["after_header"] == "/etc/nginx/a")
+    assert (shown["before"], shown["after"]) == ("-> /srv/victim\n", "x")
+    assert (
+        nginx_only.ask("stat -c %F /etc/nginx/a; cat /etc/nginx/a; echo; cat /srv/victim")
+        == "regular file\nx\nuntouched"
+    )
+    nginx_only.run(nginx("one"))
+
+
 def test_foreign_links_stay_what_they_are(nginx_only: Stand) -> None:
     nginx_only.ask("echo shared > /srv/shared; ln /srv/shared /etc/nginx/hard; ln -s /nowhere /etc/nginx/soft")
     try:

@@ -106,6 +106,10 @@ class Daemon:
         """The line with which the daemon refused a reload; empty when it did not."""
         return ""
 
+    def unnoticed(self, unit: str, tree: Tree, loaded: Facts) -> list[str]:
+        """The files that the daemon watches and that are not those of ``loaded``: nobody knows whether it saw them."""
+        return []
+
     def watches(self, path: str) -> bool:
         """Does the daemon itself watch the modification time of this file?"""
         return False

@@ -31,7 +31,9 @@ SYSTEM_DIRECTORIES = (
     "/etc/ansible/facts.d",
 )
 
-_KEYS = frozenset({"path", "system", "content", "link", "state", "mode", "owner", "group", "secret", "exclusive"})
+_KEYS = frozenset(
+    ("path", "system", "content", "link", "state", "mode", "owner", "group", "secret", "exclusive", "replace_link")
+)
 
 
 class PlanError(ValueError):
@@ -73,6 +75,8 @@ class Declaration:
     owners: tuple[str, ...]
     secret: bool = False
     exclusive: bool = False
+    #: Whether a symbolic link may be there, which the file replaces.
+    replace_link: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +229,7 @@ def make_plan(
             if before is not None:
                 changes.append(Change(path, before, None, hidden or _closed(path, before, ledger)))
             continue
-        _refuse_link(posixpath.join(root, path), before, wanted)
+        _refuse_link(posixpath.join(root, path), before, declaration)
         if not wanted.satisfied_by(before):
             _refuse_directory_swap(path, before, wanted)
             changes.append(Change(path, before, wanted, hidden))
@@ -259,7 +263,10 @@ def _declaration(owner: str, entry: t.Any, where: str, root: str) -> Declaration
     exclusive = bool(entry.get("exclusive"))
     if exclusive and (node is None or node.kind != "directory" or _is_system(path)):
         raise PlanError(f"{where}: exclusive goes with state: directory and a path inside {root}; {path} is not that")
-    return Declaration(path, node, (owner,), bool(entry.get("secret")), exclusive)
+    replace_link = bool(entry.get("replace_link"))
+    if replace_link and (node is None or node.kind != "file"):
+        raise PlanError(f"{where}: replace_link goes with the content of a file; {path} is not one")
+    return Declaration(path, node, (owner,), bool(entry.get("secret")), exclusive, replace_link)
 
 
 def _node(entry: t.Mapping[str, t.Any], where: str) -> Node | None:
@@ -336,7 +343,12 @@ def _shared(known: Declaration, new: Declaration) -> Declaration:
             " or let both declare the same"
         )
     return Declaration(
-        known.path, known.node, (*known.owners, owner), known.secret or new.secret, known.exclusive or new.exclusive
+        known.path,
+        known.node,
+        (*known.owners, owner),
+        known.secret or new.secret,
+        known.exclusive or new.exclusive,
+        known.replace_link or new.replace_link,
     )
 
 
@@ -395,13 +407,15 @@ def _closed(path: str, node: Node, ledger: Ledger) -> bool:
     return path not in ledger.paths and node.mode is not None and not node.mode & 0o004
 
 
-def _refuse_link(path: str, before: Node | None, after: Node) -> None:
-    if before is None or after.kind != "file":
+def _refuse_link(path: str, before: Node | None, declaration: Declaration) -> None:
+    if before is None or declaration.node is None or declaration.node.kind != "file":
         return
     if before.kind == "link":
+        if declaration.replace_link:
+            return
         raise PlanError(
-            f"{path} is a symbolic link to {before.target} on the host and declared as a file. Remove the link"
-            " (`state: absent` does it) or declare it with `link`; nothing was touched"
+            f"{path} is a symbolic link to {before.target} on the host and declared as a file. Remove the link, declare"
+            " it with `link`, or let the file take its place (`replace_link: true`); nothing was touched"
         )
     if before.links > 1:
         raise PlanError(

@@ -104,6 +104,8 @@ class Units:
         self._changed: t.Collection[str] = ()
         self._facts: dict[str, tuple[Facts, Facts]] = {}
         self._touched: set[str] = set()
+        #: Unit -> files that it watches, and that it may not have noticed.
+        self._unnoticed: dict[str, list[str]] = {}
         self._hung: set[str] = set()
         self.before: dict[str, Before] = {}
         #: Unit -> why it was restarted, for how long its addresses were closed, how many connections waited there.
@@ -237,6 +239,8 @@ class Units:
             why, old_facts = self._stale(unit, loaded)
             if old_facts is None:
                 return why, why
+            if why:
+                self._unnoticed[unit.name] = self._daemon.unnoticed(unit.name, self._tree, old_facts)
         facts = self._daemon.facts(unit.name, self._tree)
         old = facts if old_facts is None else old_facts
         self._facts[unit.name] = (old, facts)
@@ -306,6 +310,8 @@ class Units:
             _service.systemctl("enable", name)
         if decision.action == "reloaded":
             old, new = self._facts[name]
+            for path in self._unnoticed.get(name, ()):
+                _tree.touch(os.path.join(self._root, path))
             self._daemon.reload(name, old, new, self.before[name].running, limit)
         elif decision.action in ("started", "restarted"):
             # A unit that failed often may not start again before its counter is reset.
@@ -316,10 +322,11 @@ class Units:
         before = self.before[name]
         old = before.running if action == "reloaded" else Running()
         pid = before.unit.pid if action == "reloaded" else _service.show([name])[name].pid
+        changed = {*self._changed, *self._unnoticed.get(name, ())}
         missing = "it is not there"
         while pid:
             now = self._daemon.observe(name, pid, self._tree)
-            missing = self._daemon.pending(name, self._tree, self._changed, old, now)
+            missing = self._daemon.pending(name, self._tree, changed, old, now)
             if not missing:
                 break
             refusal = self._daemon.refusal(before.words.log())

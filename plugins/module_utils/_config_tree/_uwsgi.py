@@ -69,7 +69,8 @@ class Uwsgi(Daemon):
     def facts(self, unit: str, tree: Tree) -> Facts:
         if unit == EMPEROR:
             vassals = {path: _fixed(tree, path) for path in tree.paths("vassals/*.ini")}
-            return {"emperor": tree.read("emperor.ini"), "vassals": vassals}
+            written = {path: os.stat(os.path.join(tree.base, path)).st_mtime_ns for path in vassals}
+            return {"emperor": tree.read("emperor.ini"), "vassals": vassals, "written": written}
         return _fixed(tree, _path(unit))
 
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
@@ -136,6 +137,12 @@ class Uwsgi(Daemon):
 
     def summary(self, output: str) -> str:
         return "\n".join(line for line in output.splitlines() if not _CHATTER.match(line))
+
+    def unnoticed(self, unit: str, tree: Tree, loaded: Facts) -> list[str]:
+        if unit != EMPEROR:
+            return []
+        before = loaded.get("written", {})
+        return [path for path, time in self.facts(unit, tree)["written"].items() if before.get(path) != time]
 
     def watches(self, path: str) -> bool:
         return path.startswith("vassals/")

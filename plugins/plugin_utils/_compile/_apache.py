@@ -93,6 +93,8 @@ def apache_base(
             "path": f"mods-enabled/mpm_{mpm}.conf",
             "template": f"mods-enabled/mpm_{mpm}.conf.j2",
             "vars": {"mpm": _mpm_numbers(Host.from_facts(facts), mpm, share, worker_mb)},
+            # In /etc/apache2 the package has a link to its own numbers there.
+            "replace_link": True,
         },
     ]
     if instance_name:

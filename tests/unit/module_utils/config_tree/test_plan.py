@@ -213,7 +213,7 @@ def test_refused(owners: dict[str, t.Any], words: list[str]) -> None:
             {"one": [A]},
             {"a.conf": Node("link", target="/etc/passwd")},
             {"one": ["a.conf"]},
-            ["a.conf is a symbolic link to /etc/passwd", "`state: absent`"],
+            ["a.conf is a symbolic link to /etc/passwd", "`replace_link: true`"],
         ),
         # Also where the content is right: it can be changed under the other name.
         (
