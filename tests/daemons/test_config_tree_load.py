@@ -277,12 +277,19 @@ TARGETS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def brought_up(host: Host) -> set[str]:
+    """The stacks of the host that the targets have brought to version 0."""
+    return set()
+
+
 @pytest.fixture(params=TARGETS.values(), ids=list(TARGETS))
-def target(request: pytest.FixtureRequest, host: Host, tmp_path: pathlib.Path) -> Target:
+def target(request: pytest.FixtureRequest, host: Host, brought_up: set[str], tmp_path: pathlib.Path) -> Target:
     wanted: Target = request.param
-    stack = STACKS[wanted.stack]
-    done = Stand(host.name, tmp_path).play(series(stack, [0]), {})
-    assert done.code == 0, done.output
+    if wanted.stack not in brought_up:
+        done = Stand(host.name, tmp_path).play(series(STACKS[wanted.stack], [0]), {})
+        assert done.code == 0, done.output
+        brought_up.add(wanted.stack)
     return wanted.on(host.shell("ls /etc/php 2>/dev/null || true").stdout.strip())
 
 

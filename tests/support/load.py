@@ -75,7 +75,7 @@ class Load:
         # Half of the clients keep their connection, and each path has as many of either sort.
         paths = [path for path in self.options.path for _twice in range(2)]
         clients = [self._client(paths[n % len(paths)], n % 2 == 0, "") for n in range(fast)]
-        clients += [self._client(paths[n % len(paths)], n % 2 == 0, f"&sleep={2 + n % 2 / 5}") for n in range(slow)]
+        clients += [self._client(paths[n % len(paths)], n % 2 == 0, f"&sleep={1 + n % 2 / 5}") for n in range(slow)]
         await asyncio.gather(*clients)
         return {
             "requests": self.requests,
