@@ -327,7 +327,7 @@ LARGE = "/shop?" + "x" * 5000
 
 def slow(path: str, times: int, front: str = NGINX_URL) -> str:
     """So many visitors who are served slowly, and nobody waits for them."""
-    return f"for i in $(seq {times}); do curl --silent --max-time 30 {front}{path} > /dev/null 2>&1 & done; sleep 1"
+    return f"for i in $(seq {times}); do curl --silent --max-time 30 {front}{path} > /dev/null 2>&1 & done; sleep 2"
 
 
 def impatient(option: str) -> dict[str, tuple[str, str]]:
@@ -414,7 +414,7 @@ CASES: dict[str, Case] = {
     **php(
         "full queue",
         impatience="fastcgi_read_timeout",
-        load=slow("/slow.php", 4),
+        load=slow("/slow.php", 8),
         curl="--max-time 5",
         edits={"fpm": ("pm.max_children = 5\nlisten.backlog = 511", "pm.max_children = 1\nlisten.backlog = 1")},
     ),
@@ -427,7 +427,7 @@ CASES: dict[str, Case] = {
     **uwsgi(
         "full queue",
         impatience="uwsgi_read_timeout",
-        load=slow("/shop?slow", 5),
+        load=slow("/shop?slow", 8),
         curl="--max-time 5",
         edits={"uwsgi": ("processes = 8\nlisten = 100", "processes = 1\nlisten = 2")},
     ),
