@@ -414,7 +414,7 @@ CASES: dict[str, Case] = {
     **php(
         "full queue",
         impatience="fastcgi_read_timeout",
-        load=slow("/slow.php", 8),
+        load=slow("/slow.php", 4),
         curl="--max-time 5",
         edits={"fpm": ("pm.max_children = 5\nlisten.backlog = 511", "pm.max_children = 1\nlisten.backlog = 1")},
     ),
@@ -427,7 +427,7 @@ CASES: dict[str, Case] = {
     **uwsgi(
         "full queue",
         impatience="uwsgi_read_timeout",
-        load=slow("/shop?slow", 8),
+        load=slow("/shop?slow", 6),
         curl="--max-time 5",
         edits={"uwsgi": ("processes = 8\nlisten = 100", "processes = 1\nlisten = 2")},
     ),
