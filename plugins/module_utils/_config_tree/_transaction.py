@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import os
-import time
 import typing as t
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import (
     _listen,
+    _lock,
     _marker,
     _namespace,
     _service,
@@ -38,12 +37,11 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan i
     make_plan,
 )
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._undo import UNITS, Undo
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._units import Decision, Units
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._workplace import Journal, Workplace
 
-_LOCKS = "/run/lock/weblab.stacks"
 _ATTEMPTS = 3
-_UNITS = "/etc/systemd/system/"
 #: What a probe's record says about the endpoint itself; the rest of it may quote what the daemon sent.
 _OWN_WORDS = frozenset({"endpoint", "address", "protocol", "state", "phase", "cause"})
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -109,7 +107,7 @@ class Transaction:
                 self._look_back()
                 self._once()
                 return
-            with _lock(self._root, self._request.timeout):
+            with _lock.exclusive(self._root, _slug(self._root), self._request.timeout):
                 self._look_back()
                 self._clear_left()
                 for _attempt in range(_ATTEMPTS):
@@ -118,6 +116,8 @@ class Transaction:
                         for work in self._left:
                             work.remove()
                         return
+        except _lock.LockedError as error:
+            raise TransactionError(str(error)) from None
         except OSError as error:
             self.result.changed = False
             raise TransactionError(f"{explain(error, self._root)}\nNothing was changed.") from error
@@ -235,7 +235,7 @@ class Transaction:
     def _finish(self, plan: Plan) -> None:
         """A run that was killed may have written files and not used them."""
         _create_accounts_and_directories(plan.ledger.paths)
-        if self._left or any(path.startswith(_UNITS) for path in plan.ledger.paths):
+        if self._left or any(path.startswith(UNITS) for path in plan.ledger.paths):
             _service.systemctl("daemon-reload")
 
     def _preconditions(self) -> None:
@@ -277,7 +277,7 @@ class Transaction:
 
     def _commit(self, plan: Plan) -> None:
         work = Workplace.make(*os.path.split(self._root))
-        undo = _Undo()
+        undo = Undo()
         units = self._units(plan)
         decisions: dict[str, Decision] = {}
         try:
@@ -322,7 +322,7 @@ class Transaction:
             return str(error)
         return self._mask.text(f"{type(error).__name__}: {error}")
 
-    def _replace_tree(self, plan: Plan, work: Workplace, undo: _Undo) -> None:
+    def _replace_tree(self, plan: Plan, work: Workplace, undo: Undo) -> None:
         if not plan.tree_changes and not plan.ledger_changed:
             return
         new = not os.path.lexists(self._root)
@@ -358,7 +358,7 @@ class Transaction:
             # The weaker way: the tree is live already, but no daemon has been told to read it.
             self._validate(plan, None)
 
-    def _replace_stepwise(self, plan: Plan, undo: _Undo) -> None:
+    def _replace_stepwise(self, plan: Plan, undo: Undo) -> None:
         self.result.swap = "stepwise"
         self.result.warnings.append(
             f"The file system cannot exchange {self._root} for another directory (it is a mount point, or comes from a"
@@ -422,7 +422,7 @@ class Transaction:
                 f"With the new configuration these endpoints do not answer:\n{self._mask.text(describe(bad))}"
             )
 
-    def _roll_back(self, undo: _Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str) -> t.NoReturn:
+    def _roll_back(self, undo: Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str) -> t.NoReturn:
         touched = undo.any
         try:
             undo.run()
@@ -474,53 +474,6 @@ class Transaction:
         }
 
 
-class _Undo:
-    """What has been done to files, and how to take it back, newest first."""
-
-    def __init__(self) -> None:
-        self._steps: list[t.Callable[[], t.Any]] = []
-        self._units = False
-
-    @property
-    def any(self) -> bool:
-        return bool(self._steps)
-
-    def add(self, step: t.Callable[[], t.Any]) -> None:
-        self._steps.append(step)
-
-    def files(self, base: str, changes: t.Sequence[Change]) -> None:
-        _tree.apply(base, changes, lambda change: self.add(lambda: _tree.apply(base, [change.reversed()])))
-
-    def system(self, changes: t.Sequence[Change]) -> None:
-        """Apply changes outside of the tree; systemd reads its units anew, now and on the way back."""
-        units = any(change.path.startswith(_UNITS) for change in changes)
-        self._units |= units
-        self.files("/", changes)
-        if units:
-            _service.systemctl("daemon-reload")
-
-    def run(self) -> None:
-        """Take back as much as can be, also where one step fails.
-
-        :raises: what the first step that failed did.
-        """
-        failed: list[Exception] = []
-        touched = self.any
-        steps = [*reversed(self._steps), *([_daemon_reload] if self._units and touched else [])]
-        self._steps = []
-        for step in steps:
-            try:
-                step()
-            except (OSError, _tree.TreeError, _service.ServiceError) as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-
-
-def _daemon_reload() -> None:
-    _service.systemctl("daemon-reload")
-
-
 def explain(error: OSError, root: str) -> str:
     """What is wrong, where, and what to do."""
     where = error.filename2 or error.filename or root
@@ -550,31 +503,6 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
                 raise _service.ServiceError(f"`{' '.join(command)}` failed: {done.output}")
 
 
-@contextlib.contextmanager
-def _lock(root: str, timeout: float) -> t.Iterator[None]:
-    """One transaction at a time per tree; the kernel lets go when the holder dies."""
-    os.makedirs(_LOCKS, mode=0o755, exist_ok=True)
-    path = os.path.join(_LOCKS, f"{_slug(root)}.lock")
-    deadline = time.monotonic() + timeout
-    with open(path, "a+", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    file.seek(0)
-                    raise TransactionError(
-                        f"Another transaction works on {root}: {file.read().strip() or 'its process'} holds {path}"
-                        f" and did not end within {timeout:g} s. Nothing was changed. Wait for it, then run again."
-                    ) from None
-                time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n")
-        file.flush()
-        yield
-
-
 def _ledger_change(live: Tree, ledger: Ledger) -> Change:
     node = Node("file", ledger.dump(), "", 0o600, "root", "root") if ledger.owners else None
     return Change(LEDGER, live.node(LEDGER), node)
@@ -583,7 +511,7 @@ def _ledger_change(live: Tree, ledger: Ledger) -> Change:
 def _prepared(plan: Plan) -> bool:
     """Are the units, accounts and directories there that a real run makes before it tests the tree?"""
     for change in plan.system_changes:
-        new_unit = change.path.startswith(_UNITS) and change.verb == "added"
+        new_unit = change.path.startswith(UNITS) and change.verb == "added"
         if new_unit or change.path.startswith(("/etc/sysusers.d/", "/etc/tmpfiles.d/")):
             return False
     nodes = [change.after for change in plan.changes if change.after is not None]

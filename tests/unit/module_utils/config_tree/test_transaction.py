@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _transaction
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import Change, Node
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._undo import Undo
 
 
 def test_the_way_back_goes_on_after_a_step_that_fails() -> None:
@@ -22,7 +23,7 @@ def test_the_way_back_goes_on_after_a_step_that_fails() -> None:
     def fails() -> None:
         raise OSError(errno.EIO, "gone")
 
-    undo = _transaction._Undo()
+    undo = Undo()
     undo.add(lambda: done.append("first"))
     undo.add(fails)
     undo.add(lambda: done.append("last"))
@@ -34,7 +35,7 @@ def test_the_way_back_goes_on_after_a_step_that_fails() -> None:
 def test_only_what_was_done_is_taken_back(tmp_path: pathlib.Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "foreign").touch()
-    undo = _transaction._Undo()
+    undo = Undo()
     link = Node("link", target="x")
     with pytest.raises(OSError, match="full"):
         # A name that cannot be taken, after one that can.
