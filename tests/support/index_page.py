@@ -89,7 +89,8 @@ def render(language: str, sites: list[dict[str, t.Any]] | None = None) -> str:
     for site in SITES if sites is None else sites:
         defaults = yaml.safe_load((ROLES / site["stack"] / "defaults/main.yml").read_text("utf-8"))
         drawing = defaults[f"{site['stack']}_drawing"]
-        complete.append({"drawing": drawing, **words["stacks"][site["stack"]], **site})
+        front = next(iter(drawing["fronts"].values()))
+        complete.append({"drawing": drawing, "front": front, **words["stacks"][site["stack"]], **site})
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((ROLE / "templates/index.html.j2").read_text("utf-8"))
     return template.render(texts=words, sites=complete, host="localhost")

@@ -15,7 +15,8 @@ from ...module_utils._errors import DataError
 from .. import _sizing, _spec
 from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint
-from ._plan import Plan, check_path, check_text, empty_plan, marker
+from ._locations import complete_location
+from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
 MPMS = ("prefork", "worker", "event")
 
@@ -55,6 +56,15 @@ _DEPENDS = {
     "proxy_uwsgi": ["proxy"],
     "proxy_wstunnel": ["proxy"],
     "ssl": ["setenvif", "mime", "socache_shmcb"],
+}
+
+#: Type of a location -> the modules that it needs.
+_LOCATION_MODULES = {
+    "static": ["proxy"],
+    "proxy": ["proxy_http"],
+    "uwsgi": ["proxy_uwsgi"],
+    "scgi": ["proxy_scgi"],
+    "fastcgi": ["proxy_fcgi"],
 }
 
 _THREADS_PER_CHILD = 25
@@ -147,6 +157,8 @@ def apache_plan(
     wanted = list(modules)
     ports: dict[str, str] = {}
     for index, site in enumerate(checked):
+        # Apache takes the first that fits, nginx the longest.
+        site["locations"].sort(key=lambda location: len(location["path"]), reverse=True)
         wanted += _modules_of(site, f"{where}[{index}]", mpm, php_version)
         address = f"{site['address']}:{site['port']}" if site["address"] else str(site["port"])
         ports[address] = f"Listen {address}{' https' if site.get('tls') else ''}\n"
@@ -162,7 +174,8 @@ def apache_plan(
 
 def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     check_site(site, here)
-    check_path(site["root"], f"{here}.root")
+    if site.get("root"):
+        check_path(site["root"], f"{here}.root")
     for number, alias in enumerate(site["aliases"]):
         check_path(alias["path"], f"{here}.aliases[{number}].path")
         check_path(alias["root"], f"{here}.aliases[{number}].root")
@@ -170,6 +183,12 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
         check_path(path, f"{here}.deny_php[{number}]")
     for key, value in site["environment"].items():
         check_text(f"{key}={value}", f"{here}.environment.{key}")
+    for number, location in enumerate(site["locations"]):
+        complete_location(location, f"{here}.locations[{number}]")
+        # A name of its own for each backend: workers with equal names would be one to Apache, and their answers mixed.
+        location["worker"] = f"{site['name']}-{number}"
+    paths = [(location["path"], f"{here}.locations[{n}].path") for n, location in enumerate(site["locations"])]
+    check_unique(paths, "the location")
     php = site.get("php") or {}
     if php.get("handler") == "php_fpm":
         if not php.get("endpoint"):
@@ -191,6 +210,7 @@ def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: s
         modules.append(f"php{php_version}")
     elif handler == "php_fpm":
         modules.append("proxy_fcgi")
+    modules += [module for location in site["locations"] for module in _LOCATION_MODULES[location["type"]]]
     if site["http2"]:
         if mpm == "prefork":
             raise DataError(
@@ -237,7 +257,8 @@ def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str
 
 
 def _requires(site: t.Mapping[str, t.Any], here: str) -> list[dict[str, t.Any]]:
-    paths = [(site["root"], f"{here}.root")]
+    paths = [(site.get("root"), f"{here}.root")]
     paths += [(alias["root"], f"{here}.aliases[{number}].root") for number, alias in enumerate(site["aliases"])]
     paths += [(path, f"{here}.tls.{key}") for key, path in (site.get("tls") or {}).items()]
-    return [{"path": path, "what": what} for path, what in paths]
+    paths += [(location.get("root"), f"{here}.locations[{n}].root") for n, location in enumerate(site["locations"])]
+    return [{"path": path, "what": what} for path, what in paths if path]

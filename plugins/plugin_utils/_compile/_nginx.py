@@ -14,16 +14,8 @@ from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
 from ._front import add_sites, check_site, site_endpoint
+from ._locations import complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
-
-#: The protocols that a location of a type may speak to its endpoint.
-_SPEAKS = {
-    "proxy": ("http", "https"),
-    "uwsgi": ("uwsgi",),
-    "scgi": ("scgi",),
-    "fastcgi": ("fastcgi",),
-    "php": ("fastcgi",),
-}
 
 
 def nginx_pass(value: t.Any, target: str = "") -> str:
@@ -74,23 +66,9 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
 
 def _complete_location(location: dict[str, t.Any], site: t.Mapping[str, t.Any], here: str) -> None:
     kind = location["type"]
-    check_path(location["path"], f"{here}.path")
-    for key, value in location["params"].items():
-        check_text(f"{key}={value}", f"{here}.params.{key}")
-    if location.get("root"):
-        check_path(location["root"], f"{here}.root")
-    if kind in ("static", "php"):
-        if not location.get("root") and not site.get("root"):
-            raise DataError(here, f"a {kind} location needs a root, its own or the site's")
-        if kind == "static":
-            return
-    if not location.get("endpoint"):
-        raise DataError(f"{here}.endpoint", f"a {kind} location needs the endpoint of its backend")
-    spoken = _SPEAKS[kind]
-    endpoint = _endpoint.parse(location["endpoint"], f"{here}.endpoint")
-    if endpoint.protocol not in spoken:
-        raise DataError(f"{here}.endpoint", f"a {kind} location speaks {' or '.join(spoken)}, not {endpoint.protocol}")
-    location["endpoint"] = endpoint.as_dict()
+    if kind in ("static", "php") and not location.get("root") and not site.get("root"):
+        raise DataError(here, f"a {kind} location needs a root, its own or the site's")
+    complete_location(location, here)
 
 
 def _requires(site: t.Mapping[str, t.Any], here: str) -> list[dict[str, t.Any]]:

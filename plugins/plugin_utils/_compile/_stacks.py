@@ -18,25 +18,17 @@ import typing as t
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
-from . import _php_fpm, _uwsgi
+from ._draft import Draft, Site, StackPlan
 from ._front import site_endpoint, site_probe
+from ._php_sites import add_php_site
 from ._plan import check_name, check_unique
+from ._wsgi_sites import add_wsgi_site
 
-#: A backend over TCP listens this far above its site's port, unless the site names an endpoint.
-TCP_OFFSET = 1000
-
-_SITE_KEYS = ("name", "port", "address", "server_names", "tls", "max_body_mb", "health_path", "extra")
-
-
-class StackPlan(t.TypedDict):
-    """What a stack's sites come to: variables of the component roles, and every socket of the drawing."""
-
-    apache_sites: list[dict[str, t.Any]]
-    nginx_sites: list[dict[str, t.Any]]
-    php_fpm_pools: list[dict[str, t.Any]]
-    uwsgi_instances: list[dict[str, t.Any]]
-    uwsgi_vassals: list[dict[str, t.Any]]
-    endpoints: list[dict[str, t.Any]]
+#: What the drawing's ``runs`` says -> what adds such a site to the plan.
+_SITES: dict[str, t.Callable[[Draft, Site, str], None]] = {
+    "php": add_php_site,
+    "wsgi": add_wsgi_site,
+}
 
 
 def stack_plan(
@@ -50,27 +42,16 @@ def stack_plan(
     """
     where = where or f"{stack}_sites"
     options = _spec.role_options(stack)[f"{stack}_sites"]
-    plan: StackPlan = {
-        "apache_sites": [],
-        "nginx_sites": [],
-        "php_fpm_pools": [],
-        "uwsgi_instances": [],
-        "uwsgi_vassals": [],
-        "endpoints": [],
-    }
+    draft = Draft(stack, drawing)
     for index, site in enumerate(_spec.checked(options, sites, where)):
         here = f"{where}[{index}]"
         check_name(site["name"], f"{here}.name")
         endpoint = site_endpoint(site, here)
-        _add_endpoint(plan, stack, site, "front", endpoint, f"{here}.port", site_probe(site, endpoint))
+        draft.add_endpoint(site, "front", endpoint, f"{here}.port", site_probe(site, endpoint))
         site.setdefault("socket", socket)
-        gateway = drawing["gateway"]
-        if gateway in ("mod_php", "fastcgi"):
-            _php_site(plan, stack, site, drawing, here)
-        else:
-            _wsgi_site(plan, stack, site, drawing, here)
+        _SITES[drawing["runs"]](draft, site, here)
     check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name")
-    return plan
+    return draft.plan
 
 
 def host_plan(
@@ -135,119 +116,3 @@ def _socket_key(endpoint: t.Mapping[str, t.Any]) -> str:
     """Name what a socket takes on the host: a path, or a port whatever its address."""
     parsed = _endpoint.parse(endpoint["endpoint"])
     return parsed.unix or f"TCP port {parsed.port}"
-
-
-def _add_endpoint(
-    plan: StackPlan,
-    stack: str,
-    site: t.Mapping[str, t.Any],
-    role: str,
-    endpoint: _endpoint.Endpoint,
-    what: str,
-    probe: dict[str, t.Any],
-) -> None:
-    # Sites of one front server may share a port and differ by name; everything else is taken once.
-    listens = role != "front" or not site.get("server_names")
-    plan["endpoints"].append(
-        {
-            "stack": stack,
-            "site": site["name"],
-            "role": role,
-            "endpoint": endpoint.as_dict(),
-            "what": what,
-            "listens": listens,
-            "probe": {"endpoint": endpoint.as_dict(), "name": f"{site['name']} {role}", **probe},
-        }
-    )
-
-
-def _backend(
-    site: t.Mapping[str, t.Any], protocol: str, unix: str, here: str, number: int = 0, socket: t.Any = None
-) -> _endpoint.Endpoint:
-    """Return the backend's endpoint: ``unix`` and ``tcp`` stand for its usual place."""
-    choice = socket or site["socket"]
-    if choice == "unix":
-        return _endpoint.parse(unix, f"{here}.socket", protocol)
-    if choice == "tcp":
-        port = site["port"] + TCP_OFFSET + number
-        return _endpoint.parse({"host": "127.0.0.1", "port": port}, f"{here}.socket", protocol)
-    return _endpoint.parse(choice, f"{here}.socket", protocol)
-
-
-def _front(site: t.Mapping[str, t.Any], keys: t.Iterable[str]) -> dict[str, t.Any]:
-    return {key: site[key] for key in (*_SITE_KEYS, *keys) if key in site}
-
-
-def _php_site(plan: StackPlan, stack: str, site: dict[str, t.Any], drawing: t.Mapping[str, t.Any], here: str) -> None:
-    body = f"{site['max_body_mb']}M"
-    values = {"upload_max_filesize": body, "post_max_size": body, **site["php_values"]}
-    front = _front(site, ("root", "index", "front_controller", "aliases", "deny_php", "environment"))
-    if drawing["gateway"] == "mod_php":
-        front["php"] = {"handler": "mod_php", "admin_values": values}
-    else:
-        endpoint = _backend(site, "fastcgi", _php_fpm.default_socket(site["name"]), here)
-        _add_endpoint(plan, stack, site, "backend", endpoint, f"{here}.socket", {"path": _php_fpm.PING_PATH})
-        front["php"] = {"handler": "php_fpm", "endpoint": endpoint.as_dict()}
-        keys = [key for key in ("name", "user", "pm", "worker_mb", "workers") if key in site]
-        pool: dict[str, t.Any] = {key: site[key] for key in keys}
-        plan["php_fpm_pools"].append({**pool, "listen": endpoint.as_dict(), "admin_values": values})
-    plan["apache_sites"].append(front)
-
-
-def _wsgi_site(plan: StackPlan, stack: str, site: dict[str, t.Any], drawing: t.Mapping[str, t.Any], here: str) -> None:
-    emperor = drawing["backend"]["supervisor"] == "emperor"
-    if emperor:
-        services = site["services"]
-        if not services:
-            raise DataError(f"{here}.services", "at least one service is needed")
-    else:
-        services = [{**site, "mount": "/", "calls": []}]
-    places = [f"{here}.services[{number}]" if emperor else here for number in range(len(services))]
-    check_unique([(service["name"], f"{place}.name") for service, place in zip(services, places)], "the service name")
-    check_unique([(service["mount"], f"{place}.mount") for service, place in zip(services, places)], "the prefix")
-    apps: dict[str, dict[str, t.Any]] = {}
-    locations = [{"type": "static", **entry} for entry in site["static"]]
-    for number, (service, place) in enumerate(zip(services, places)):
-        name = f"{site['name']}-{service['name']}" if emperor else site["name"]
-        endpoint = _backend(site, "uwsgi", _uwsgi.default_socket(name), place, number, service.get("socket"))
-        _add_endpoint(plan, stack, site, "backend", endpoint, f"{place}.socket", {"path": service["mount"]})
-        locations.append(
-            {"path": service["mount"], "type": "uwsgi", "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
-        )
-        app = {key: service[key] for key in ("user", "processes", "threads", "harakiri", "worker_mb") if key in service}
-        apps[service["name"]] = {
-            **app,
-            **service["application"],
-            "environment": dict(service["application"].get("environment", {})),
-            "name": name,
-            "mount": service["mount"],
-            "listen": [{"endpoint": endpoint.as_dict()}],
-        }
-    for service, place in zip(services, places):
-        for number, callee in enumerate(service["calls"]):
-            _call(plan, stack, site, apps, service, callee, f"{place}.calls[{number}]")
-    plan["nginx_sites"].append({**_front(site, ()), "locations": locations})
-    plan["uwsgi_vassals" if emperor else "uwsgi_instances"].extend(apps.values())
-
-
-def _call(
-    plan: StackPlan,
-    stack: str,
-    site: t.Mapping[str, t.Any],
-    apps: dict[str, dict[str, t.Any]],
-    service: t.Mapping[str, t.Any],
-    callee: str,
-    what: str,
-) -> None:
-    """Let ``service`` call ``callee``.
-
-    The callee gets a second socket, which only the caller's group may open; its path is in the caller's environment.
-    """
-    if callee not in apps or callee == service["name"]:
-        others = ", ".join(sorted(set(apps) - {service["name"]})) or "none"
-        raise DataError(what, f"{callee!r} is not another service of this site ({others})")
-    app = apps[callee]
-    endpoint = _endpoint.parse(_uwsgi.default_socket(app["name"], service["user"], "http"), what)
-    app["listen"].append({"endpoint": endpoint.as_dict(), "group": service["user"]})
-    apps[service["name"]]["environment"][f"{callee.upper().replace('-', '_')}_SOCKET"] = str(endpoint.unix)
-    _add_endpoint(plan, stack, site, "internal", endpoint, what, {"path": app["mount"]})

@@ -62,7 +62,7 @@ def plan(site: Site, socket: str = "unix") -> _stacks.StackPlan:
 
 def test_front_pool_and_probe_come_from_one_endpoint() -> None:
     planned = plan(blog(socket="fastcgi://127.0.0.1:9123"))
-    front = planned["apache_sites"][0]["php"]["endpoint"]
+    front = planned["fronts"]["apache"][0]["php"]["endpoint"]
     assert front == planned["php_fpm_pools"][0]["listen"] == planned["endpoints"][1]["probe"]["endpoint"]
     assert _apache.apache_handler(front, "blog") == "proxy:fcgi://127.0.0.1:9123"
 
@@ -93,7 +93,7 @@ def test_a_monolith_is_one_application_behind_one_socket() -> None:
     planned = plan(shop())
     assert [app["name"] for app in planned["uwsgi_instances"]] == ["shop"]
     assert not planned["uwsgi_vassals"]
-    assert [place["type"] for place in planned["nginx_sites"][0]["locations"]] == ["uwsgi"]
+    assert [place["type"] for place in planned["fronts"]["nginx"][0]["locations"]] == ["uwsgi"]
 
 
 def test_services_have_a_vassal_a_user_and_a_socket_each() -> None:
@@ -130,7 +130,7 @@ def test_the_input_is_not_changed_and_order_is_kept(site: Site) -> None:
     drawing = _spec.role_defaults(site["stack"])[f"{site['stack']}_drawing"]
     planned = _stacks.stack_plan(sites, site["stack"], drawing)
     assert sites == before
-    fronts = planned["apache_sites"] or planned["nginx_sites"]
+    (fronts,) = planned["fronts"].values()
     assert [front["name"] for front in fronts] == [site["name"], "zz", "aa"]
 
 

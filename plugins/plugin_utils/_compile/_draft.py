@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""A stack's plan while its sites are added to it: what all kinds of sites share."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...module_utils import _endpoint
+
+#: A backend over TCP listens this far above its site's port, unless the site names an endpoint.
+TCP_OFFSET = 1000
+
+#: The keys of a site that every front server knows.
+_FRONT_KEYS = ("name", "port", "address", "server_names", "tls", "max_body_mb", "health_path", "extra")
+
+Site = t.Dict[str, t.Any]
+
+
+class StackPlan(t.TypedDict):
+    """What a stack's sites come to: variables of the component roles, and every socket of the drawing."""
+
+    #: Front server of the drawing, by its name there -> its sites.
+    fronts: dict[str, list[Site]]
+    php_fpm_pools: list[dict[str, t.Any]]
+    uwsgi_instances: list[dict[str, t.Any]]
+    uwsgi_vassals: list[dict[str, t.Any]]
+    app_services: list[dict[str, t.Any]]
+    endpoints: list[dict[str, t.Any]]
+
+
+class Draft:
+    """The plan of one stack."""
+
+    def __init__(self, stack: str, drawing: t.Mapping[str, t.Any]) -> None:
+        self.drawing = drawing
+        self._stack = stack
+        self.plan: StackPlan = {
+            "fronts": {name: [] for name in drawing["fronts"]},
+            "php_fpm_pools": [],
+            "uwsgi_instances": [],
+            "uwsgi_vassals": [],
+            "app_services": [],
+            "endpoints": [],
+        }
+
+    def front(self, site: Site) -> t.Mapping[str, t.Any]:
+        """Return the front server of ``site``: its component, and what the drawing says of it."""
+        return t.cast("t.Mapping[str, t.Any]", self.drawing["fronts"][self._front_name(site)])
+
+    def add_front(self, site: Site, keys: t.Iterable[str] = (), **more: t.Any) -> None:
+        """Add ``site`` to its front server, with what every front server knows, ``keys`` of its own, and ``more``."""
+        known = {key: site[key] for key in (*_FRONT_KEYS, *keys) if key in site}
+        self.plan["fronts"][self._front_name(site)].append({**known, **more})
+
+    def add_endpoint(
+        self, site: Site, role: str, endpoint: _endpoint.Endpoint, what: str, probe: dict[str, t.Any]
+    ) -> None:
+        """Add a socket of the drawing.
+
+        :param role: ``front``, ``backend`` or ``internal``.
+        :param what: path in the user's data of what says where it is.
+        """
+        # Sites of one front server may share a port and differ by name; everything else is taken once.
+        listens = role != "front" or not site.get("server_names")
+        self.plan["endpoints"].append(
+            {
+                "stack": self._stack,
+                "site": site["name"],
+                "role": role,
+                "front": self._front_name(site),
+                "endpoint": endpoint.as_dict(),
+                "what": what,
+                "listens": listens,
+                "probe": {"endpoint": endpoint.as_dict(), "name": f"{site['name']} {role}", **probe},
+            }
+        )
+
+    def _front_name(self, site: Site) -> str:
+        """Return the site's choice, or the first of the drawing."""
+        return str(site.get("front") or next(iter(self.drawing["fronts"])))
+
+
+def backend_endpoint(
+    site: Site, protocol: str, unix: str, here: str, number: int = 0, socket: t.Any = None
+) -> _endpoint.Endpoint:
+    """Return where a backend listens: ``unix`` and ``tcp`` stand for its usual place.
+
+    :param number: of the backend among those of its site.
+    :param socket: the backend's own choice, where it has one beside the site's.
+    """
+    choice = socket or site["socket"]
+    if choice == "unix":
+        return _endpoint.parse(unix, f"{here}.socket", protocol)
+    if choice == "tcp":
+        port = site["port"] + TCP_OFFSET + number
+        return _endpoint.parse({"host": "127.0.0.1", "port": port}, f"{here}.socket", protocol)
+    return _endpoint.parse(choice, f"{here}.socket", protocol)

@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+
+"""What stands behind a path of a site, whichever front server it is."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...module_utils import _endpoint
+from ...module_utils._errors import DataError
+from ._plan import check_path, check_text
+
+#: Type of a location -> the protocols that it may speak to its endpoint.
+_SPEAKS = {
+    "proxy": ("http", "https"),
+    "uwsgi": ("uwsgi",),
+    "scgi": ("scgi",),
+    "fastcgi": ("fastcgi",),
+    "php": ("fastcgi",),
+}
+
+
+def complete_location(location: dict[str, t.Any], here: str) -> None:
+    """Check what the locations of all front servers have in common, and make the endpoint a complete one."""
+    kind = location["type"]
+    check_path(location["path"], f"{here}.path")
+    for key in ("root", "script"):
+        if location.get(key):
+            check_path(location[key], f"{here}.{key}")
+    for key, value in location["params"].items():
+        check_text(f"{key}={value}", f"{here}.params.{key}")
+    if kind not in _SPEAKS:
+        return
+    if not location.get("endpoint"):
+        raise DataError(f"{here}.endpoint", f"a {kind} location needs the endpoint of its backend")
+    endpoint = _endpoint.parse(location["endpoint"], f"{here}.endpoint")
+    if endpoint.protocol not in _SPEAKS[kind]:
+        problem = f"a {kind} location speaks {' or '.join(_SPEAKS[kind])}, not {endpoint.protocol}"
+        raise DataError(f"{here}.endpoint", problem)
+    location["endpoint"] = endpoint.as_dict()
