@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Process, Running
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._uwsgi import Uwsgi
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._uwsgi import EMPEROR, Uwsgi
 
 UWSGI = Uwsgi("/etc/uwsgi", None)
 MASTER = Process(1, 0, 1, 0)
@@ -104,3 +105,16 @@ def test_a_vassal_that_is_gone_before_it_is_told_to_go_is_no_error() -> None:
     before = Running(MASTER, parts={"vassals/a.ini": Running(Process(child.pid, 1, 1, 0))})
     old, new = ({"vassals": {"vassals/a.ini": {"socket": [path]}}} for path in ("/run/uwsgi/a/x", "/run/uwsgi/a/y"))
     UWSGI.reload("uwsgi-emperor.service", old, new, before, 1)
+
+
+def test_only_vassals_written_since_the_emperor_read_them_are_unnoticed(directory: pathlib.Path) -> None:
+    (directory / "vassals").mkdir()
+    for name in ("a", "b"):
+        (directory / "vassals" / f"{name}.ini").write_text("[uwsgi]\n")
+    tree = Tree(str(directory))
+    loaded = UWSGI.facts(EMPEROR, tree)
+    assert UWSGI.unnoticed(EMPEROR, tree, loaded) == []
+    os.utime(directory / "vassals" / "b.ini", ns=(1, 1))
+    assert UWSGI.unnoticed(EMPEROR, tree, loaded) == ["vassals/b.ini"]
+    # An instance is told by systemd; nothing watches its file.
+    assert UWSGI.unnoticed("uwsgi@b.service", tree, {}) == []
