@@ -152,9 +152,10 @@ def apache_plan(
     :raises DataError: with the path of the wrong value, or for a combination that cannot work.
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("apache")["apache_sites"], sites, where)
-    plan: ApachePlan = {**empty_plan(), "packages": ["apache2"]}
+    # Without sites there is nothing to run: nothing is installed for it.
+    plan: ApachePlan = {**empty_plan(), "packages": ["apache2"] if checked else []}
     add_sites(plan, checked, where, _complete, _requires)
-    wanted = list(modules)
+    wanted = list(modules) if checked else []
     ports: dict[str, str] = {}
     for index, site in enumerate(checked):
         # Apache takes the first that fits, nginx the longest.
