@@ -14,7 +14,7 @@ from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _sizing, _spec
 from ._facts import Host
-from ._front import add_sites, check_site, site_endpoint
+from ._front import add_sites, check_site, site_endpoint, site_ports
 from ._locations import complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
@@ -169,7 +169,7 @@ def apache_plan(
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
     if checked:
-        plan["files"].append(marker(owner, f"apache_{instance_name}" if instance_name else "apache"))
+        plan["files"].append(marker(owner, "apache", instance_name, mpm=mpm, ports=site_ports(checked)))
     return plan
 
 

@@ -44,6 +44,11 @@ def add_sites(
     check_server_names(sites, where)
 
 
+def site_ports(sites: list[Site]) -> list[int]:
+    """Return the TCP ports of ``sites``, each once."""
+    return sorted({site["port"] for site in sites})
+
+
 def site_endpoint(site: t.Mapping[str, t.Any], here: str) -> _endpoint.Endpoint:
     """Return the endpoint that a front server's site listens on."""
     host = site.get("address") or "0.0.0.0"

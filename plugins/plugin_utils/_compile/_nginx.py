@@ -13,7 +13,7 @@ import typing as t
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
-from ._front import add_sites, check_site, site_endpoint
+from ._front import add_sites, check_site, site_endpoint, site_ports
 from ._locations import complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
@@ -41,7 +41,7 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     plan = empty_plan()
     add_sites(plan, checked, where, _complete, _requires)
     if checked:
-        plan["files"].append(marker(owner, "nginx"))
+        plan["files"].append(marker(owner, "nginx", ports=site_ports(checked)))
     return plan
 
 

@@ -91,10 +91,11 @@ def listener(endpoint: Endpoint, what: str) -> dict[str, t.Any]:
     return {"endpoint": endpoint.as_dict(), "what": what}
 
 
-def marker(owner: str, component: str) -> dict[str, t.Any]:
+def marker(owner: str, component: str, instance: str = "", **more: t.Any) -> dict[str, t.Any]:
     """Return the local fact that the owner has something here; a later run without its sites finds it by that."""
-    content = json.dumps({"owner": owner, "component": component}) + "\n"
-    return {"system": f"/etc/ansible/facts.d/weblab_{owner}_{component}.fact", "content": content}
+    content = json.dumps({"owner": owner, "component": component, "instance": instance, **more}) + "\n"
+    name = "_".join(part for part in ("weblab", owner, component, instance) if part)
+    return {"system": f"/etc/ansible/facts.d/{name}.fact", "content": content}
 
 
 def sysusers(users: t.Mapping[str, str], owner: str) -> list[dict[str, t.Any]]:

@@ -54,23 +54,49 @@ def stack_plan(
     return draft.plan
 
 
+class HostPlan(t.TypedDict):
+    """What all sites of a host come to: one call of each component, and every socket."""
+
+    php_fpm_pools: list[dict[str, t.Any]]
+    uwsgi_instances: list[dict[str, t.Any]]
+    uwsgi_vassals: list[dict[str, t.Any]]
+    app_services: list[dict[str, t.Any]]
+    #: Calls of the front servers' components: those that let go of a port come before the one that takes it.
+    fronts: list[dict[str, t.Any]]
+    #: Components that have something to do here, or to remove.
+    components: list[str]
+    endpoints: list[dict[str, t.Any]]
+
+
+#: Who declares what comes from a host's sites; a stack's role that is applied by itself names itself.
+OWNER = "weblab_sites"
+
+
 def host_plan(
     sites: list[dict[str, t.Any]],
     variables: t.Mapping[str, t.Any],
     local_facts: t.Mapping[str, t.Any] | None = None,
     where: str = "weblab_sites",
-) -> dict[str, t.Any]:
-    """Check all sites of a host together and return its stacks and sockets.
+) -> HostPlan:
+    """Check all sites of a host together and return what its components get.
 
     :param variables: the host's variables; a stack's ``STACK_socket`` and ``STACK_drawing`` are looked up there.
-    :param local_facts: ``ansible_facts.ansible_local``, where the stacks of earlier runs have left their mark.
-    :returns: ``stacks`` (to be run: first those that lost all sites, then those with sites) and ``endpoints``.
+    :param local_facts: ``ansible_facts.ansible_local``, where earlier runs have left their mark.
     :raises DataError: for a wrong value, or two sites that want the same name, port or socket.
     """
     if not isinstance(sites, list):
         raise DataError(where, "a list of sites is needed")
-    stacks: list[str] = []
-    plans: list[StackPlan] = []
+    marks = [fact for fact in (local_facts or {}).values() if isinstance(fact, dict) and fact.get("owner") == OWNER]
+    plan: HostPlan = {
+        "php_fpm_pools": [],
+        "uwsgi_instances": [],
+        "uwsgi_vassals": [],
+        "app_services": [],
+        "fronts": [],
+        "components": [],
+        "endpoints": [],
+    }
+    fronts: dict[str, dict[str, t.Any]] = {}
     known = _spec.stack_names()
     for index, site in enumerate(sites):
         here = f"{where}[{index}]"
@@ -83,20 +109,59 @@ def host_plan(
         settings = {
             key: variables.get(f"{stack}_{key}", defaults.get(f"{stack}_{key}")) for key in ("drawing", "socket")
         }
-        plan = stack_plan_at(index, site, stack, settings, where)
-        plans.append(plan)
-        if stack not in stacks:
-            stacks.append(stack)
-    endpoints = [endpoint for plan in plans for endpoint in plan["endpoints"]]
+        part = stack_plan_at(index, site, stack, settings, where)
+        for name, served in part["fronts"].items():
+            _add_fronts(fronts, settings["drawing"]["fronts"][name], served, here)
+        plan["php_fpm_pools"] += part["php_fpm_pools"]
+        plan["uwsgi_instances"] += part["uwsgi_instances"]
+        plan["uwsgi_vassals"] += part["uwsgi_vassals"]
+        plan["app_services"] += part["app_services"]
+        plan["endpoints"] += part["endpoints"]
     check_unique(
         [(str(site.get("name")), f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name"
     )
     check_unique(
-        [(_socket_key(endpoint), endpoint["what"]) for endpoint in endpoints if endpoint["listens"]], "the address"
+        [(_socket_key(endpoint), endpoint["what"]) for endpoint in plan["endpoints"] if endpoint["listens"]],
+        "the address",
     )
-    owners = {fact.get("owner") for key, fact in (local_facts or {}).items() if key.startswith("weblab_")}
-    gone = [stack for stack in known if stack in owners and stack not in stacks]
-    return {"stacks": gone + stacks, "endpoints": endpoints}
+    for mark in marks:
+        # An instance that lost all of its sites is called once more, to remove them.
+        if mark["component"] in ("apache", "nginx"):
+            _add_fronts(fronts, mark, [], where)
+    plan["fronts"] = _in_order(list(fronts.values()), marks)
+    present = {
+        "php_fpm": plan["php_fpm_pools"],
+        "uwsgi": plan["uwsgi_instances"] or plan["uwsgi_vassals"],
+        "app_service": plan["app_services"],
+    }
+    marked = {mark["component"] for mark in marks}
+    plan["components"] = [name for name, entries in present.items() if entries or name in marked]
+    return plan
+
+
+def _add_fronts(
+    fronts: dict[str, dict[str, t.Any]], front: t.Mapping[str, t.Any], sites: list[dict[str, t.Any]], here: str
+) -> None:
+    """Add ``sites`` to the call of the component and instance that ``front`` names."""
+    instance, mpm = front.get("instance", ""), front.get("mpm", "")
+    name = f"{front['component']} {instance}".strip()
+    call = fronts.setdefault(
+        name, {"component": front["component"], "instance": instance, "mpm": mpm, "name": name, "sites": []}
+    )
+    if sites and mpm != call["mpm"]:
+        raise DataError(f"{here}.stack", f"its {name} has the MPM {mpm}, and another stack's has {call['mpm']}")
+    call["sites"] += sites
+
+
+def _in_order(fronts: list[dict[str, t.Any]], marks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Put a front server that has a port, and keeps it no longer, before the one that wants it."""
+    had = {f"{mark['component']} {mark.get('instance', '')}".strip(): set(mark.get("ports", [])) for mark in marks}
+    wanted = {front["name"]: {site["port"] for site in front["sites"]} for front in fronts}
+
+    def lets_go(front: dict[str, t.Any]) -> bool:
+        return bool(had.get(front["name"], set()) - wanted[front["name"]])
+
+    return sorted(fronts, key=lambda front: not lets_go(front))
 
 
 def stack_plan_at(

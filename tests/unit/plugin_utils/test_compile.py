@@ -328,12 +328,60 @@ def test_an_owner_without_sites_declares_nothing() -> None:
     assert _uwsgi.uwsgi_plan({}, FACTS, "me")["files"] == []
 
 
-def test_a_stack_that_lost_all_its_sites_is_run_once_more_and_first() -> None:
-    left = {
-        "weblab_nginx_uwsgi_monolith_nginx": {"owner": "nginx_uwsgi_monolith"},
-        "other": {"owner": "apache_event_php_fpm"},
+def mark(component: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"owner": _stacks.OWNER, "component": component, "instance": "", **more}
+
+
+def test_each_component_gets_all_sites_of_the_host_in_one_call() -> None:
+    planned = _stacks.host_plan([blog(), shop(), services(), prefork(), blog(name="news", port=8085)], {})
+    assert planned["components"] == ["php_fpm", "uwsgi"]
+    assert [pool["name"] for pool in planned["php_fpm_pools"]] == ["blog", "news"]
+    assert [app["name"] for app in planned["uwsgi_instances"]] == ["shop"]
+    assert {front["name"]: [site["name"] for site in front["sites"]] for front in planned["fronts"]} == {
+        "apache event": ["blog", "news"],
+        "nginx": ["shop", "cut"],
+        "apache prefork": ["old"],
     }
-    assert _stacks.host_plan([blog()], {}, left)["stacks"] == ["nginx_uwsgi_monolith", "apache_event_php_fpm"]
+
+
+def test_a_component_that_lost_all_its_sites_is_called_once_more() -> None:
+    left = {
+        "weblab_weblab_sites_nginx": mark("nginx", ports=[8083]),
+        "weblab_weblab_sites_uwsgi": mark("uwsgi"),
+        "weblab_mine_php_fpm": {"owner": "mine", "component": "php_fpm"},
+        "somebody_elses": "a fact",
+    }
+    planned = _stacks.host_plan([prefork()], {}, left)
+    assert [(front["name"], len(front["sites"])) for front in planned["fronts"]] == [
+        ("nginx", 0),
+        ("apache prefork", 1),
+    ]
+    assert planned["components"] == ["uwsgi"]
+
+
+@pytest.mark.parametrize("moved", [blog(port=80), prefork(port=80)], ids=lambda site: site["stack"])
+def test_who_lets_go_of_a_port_comes_before_who_takes_it(moved: Site) -> None:
+    left = {
+        "one": mark("apache", instance="event", mpm="event", ports=[80, 81]),
+        "two": mark("apache", instance="prefork", mpm="prefork", ports=[80, 81]),
+    }
+    del left["one" if moved["stack"] == "apache_event_php_fpm" else "two"]
+    others = [blog(name="b", port=82), prefork(name="p", port=83)]
+    planned = _stacks.host_plan([moved, *others], {}, left)
+    (had,) = left.values()
+    assert planned["fronts"][0]["name"] == f"apache {had['instance']}"
+
+
+def test_an_instance_has_one_mpm() -> None:
+    drawing = _spec.role_defaults("apache_event_php_fpm")["apache_event_php_fpm_drawing"]
+    other = {**drawing, "fronts": {"apache": {"component": "apache", "instance": "event", "mpm": "worker"}}}
+    sites = [blog(), prefork(name="p", port=83)]
+    hand = {
+        **_spec.role_defaults("apache_prefork_mod_php")["apache_prefork_mod_php_drawing"],
+        "fronts": other["fronts"],
+    }
+    with pytest.raises(DataError, match=r"weblab_sites\[1\].stack: its apache event has the MPM worker, and another"):
+        _stacks.host_plan(sites, {"apache_prefork_mod_php_drawing": hand})
 
 
 def test_the_hosts_variables_choose_the_socket() -> None:
