@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
             ]
             for owner, entries in owners.items()
         }
-        for option in ("requires", "listen", "probe", "validate", "reload"):
+        for option in ("requires", "listen", "probe", "validate", "reload", "takes_over"):
             if arguments.get(option) is None:
                 arguments.pop(option, None)
         result.update(

@@ -99,6 +99,41 @@ options:
     type: list
     elements: raw
     default: []
+  prune:
+    description:
+      - Whether files go that an owner in O(owners) declared before and does not declare any more.
+      - With V(false) they stay until a later call removes them, and are listed in RV(unpruned). A backend then
+        serves on until its front server has let go of it.
+    type: bool
+    default: true
+  takes_over:
+    description:
+      - Files of other trees, whoever declared them, that serve until now what this tree is going to serve, such as a
+        site of another front server on the same port. They go in the same transaction.
+      - All trees are prepared and tested first. Then the other daemons are reloaded, and this one directly after them.
+        When it fails, they get their files back.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      daemon:
+        description: The profile of the other daemon.
+        type: str
+        required: true
+        choices: [nginx, apache]
+      root:
+        description: Its tree.
+        type: path
+        required: true
+      service:
+        description: Its unit.
+        type: str
+        required: true
+      paths:
+        description: The files that go, relative to O(takes_over[].root).
+        type: list
+        elements: str
+        required: true
   timeout:
     description:
       - Seconds for the reload and the probe together.
@@ -236,6 +271,12 @@ rolled_back:
   description: Whether the old configuration was restored.
   returned: always
   type: bool
+unpruned:
+  description: Files that an owner does not declare any more, and that O(prune=false) left in place.
+  type: list
+  elements: str
+  returned: always
+  sample: []
 healed:
   description: Whether all files were right, and only a unit had to be brought in line with them.
   returned: always
@@ -255,6 +296,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _handover
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Apache, Daemon, Nginx, PhpFpm
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import PlanError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import ServiceError
@@ -295,6 +337,18 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "options": {"endpoint": {"type": "raw", "required": True}, **_SOURCE},
     },
     "probe": {"type": "list", "elements": "raw", "default": []},
+    "prune": {"type": "bool", "default": True},
+    "takes_over": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "daemon": {"type": "str", "required": True, "choices": ["nginx", "apache"]},
+            "root": {"type": "path", "required": True},
+            "service": {"type": "str", "required": True},
+            "paths": {"type": "list", "elements": "str", "required": True},
+        },
+    },
     "timeout": {"type": "float", "default": 30},
     "validate": {"type": "list", "elements": "str", "default": []},
     "reload": {"type": "list", "elements": "str", "default": []},
@@ -328,14 +382,41 @@ def main() -> t.NoReturn:
                 probe=options["probe"],
                 timeout=options["timeout"],
                 check=module.check_mode,
+                prune=options["prune"],
             ),
             daemon,
         )
         result = transaction.result
-        transaction.run()
+        if options["takes_over"]:
+            givers = [_giver(item, options["timeout"], module.check_mode) for item in options["takes_over"]]
+            try:
+                _handover.run(transaction, givers)
+            finally:
+                for giver, _daemon in givers:
+                    _add(result, giver.result)
+        else:
+            transaction.run()
     except (EndpointError, PlanError, TreeError, ServiceError, TransactionError) as error:
         module.fail_json(msg=str(error), **_returned(result, module))
     module.exit_json(**_returned(result, module))
+
+
+def _giver(item: dict[str, t.Any], timeout: float, check: bool) -> tuple[Transaction, Daemon]:
+    daemon = DAEMONS[item["daemon"]](item["root"], item["service"])
+    request = Request(root=item["root"], owners={}, timeout=timeout, check=check, released=item["paths"])
+    return Transaction(request, daemon), daemon
+
+
+def _add(result: Result, other: Result) -> None:
+    """What happened to another tree in the same transaction belongs to its result."""
+    result.changed |= other.changed
+    result.actions.update(other.actions)
+    result.reasons.update(other.reasons)
+    result.restarts.update(other.restarts)
+    result.diff += other.diff
+    result.warnings += other.warnings
+    for verb, paths in other.files.items():
+        result.files.setdefault(verb, []).extend(paths)
 
 
 def _returned(result: Result, module: AnsibleModule) -> dict[str, t.Any]:

@@ -164,6 +164,8 @@ class Plan:
     changes: tuple[Change, ...]
     ledger: Ledger
     ledger_changed: bool
+    #: What the named owners do not declare any more, and what stays for a later call to remove.
+    unpruned: tuple[str, ...] = ()
 
     @property
     def tree_changes(self) -> tuple[Change, ...]:
@@ -198,18 +200,29 @@ def make_plan(
     live: t.Callable[[str], Node | None],
     below: t.Callable[[str], t.Sequence[str]] = lambda path: (),
     root: str = "",
+    *,
+    prune: bool = True,
+    released: t.Collection[str] = (),
 ) -> Plan:
     """Compare the declarations of ``owners`` with the live tree and the ledger.
 
     :param live: what is at a path.
     :param below: all paths below a directory.
+    :param prune: whether what ``owners`` do not declare any more goes now.
+    :param released: paths that go whoever declared them.
     """
     named = set(owners)
-    after = {owner: paths for owner, paths in ledger.owners.items() if owner not in named}
+    after = {owner: paths.difference(released) for owner, paths in ledger.owners.items() if owner not in named}
+    after = {owner: paths for owner, paths in after.items() if paths}
     for declaration in declared.values():
         if declaration.node is not None:
             for owner in declaration.owners:
                 after[owner] = after.get(owner, frozenset()) | {declaration.path}
+    unpruned = frozenset().union(*(paths for owner, paths in ledger.owners.items() if owner in named))
+    unpruned = unpruned - frozenset().union(*after.values()) - set(declared)
+    if not prune:
+        for owner in named & set(ledger.owners):
+            after[owner] = after.get(owner, frozenset()) | (ledger.owners[owner] & unpruned)
     kept = frozenset().union(*after.values())
     _refuse_foreign(declared, after, named, live)
     secret = {path for path in ledger.secret if path in kept} | {d.path for d in declared.values() if d.secret}
@@ -233,7 +246,7 @@ def make_plan(
         if not wanted.satisfied_by(before):
             _refuse_directory_swap(path, before, wanted)
             changes.append(Change(path, before, wanted, hidden))
-    return Plan(tuple(changes), new, new != ledger)
+    return Plan(tuple(changes), new, new != ledger, () if prune else tuple(sorted(unpruned)))
 
 
 def diff(change: Change, root: str) -> dict[str, str]:

@@ -51,6 +51,10 @@ class TransactionError(Exception):
     """The transaction failed; the message is for the user, the result says how far it came."""
 
 
+class StuckError(TransactionError):
+    """It failed, and so did the way back."""
+
+
 class _MovedError(Exception):
     """Somebody else wrote into the live tree while it was being copied."""
 
@@ -66,6 +70,9 @@ class Request:
     probe: t.Sequence[t.Any] = ()
     timeout: float = 30
     check: bool = False
+    prune: bool = True
+    #: Paths that go, whoever declared them: another tree takes over what they serve.
+    released: t.Sequence[str] = ()
 
 
 @dataclasses.dataclass
@@ -83,6 +90,7 @@ class Result:
     healed: bool = False
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     diff: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    unpruned: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -91,6 +99,8 @@ class Transaction:
 
     def __init__(self, request: Request, daemon: Daemon) -> None:
         self.result = Result()
+        #: Main processes that may hold the addresses, since they let go of them in the same step.
+        self.givers: t.Collection[int] = ()
         self._request = request
         self._daemon = daemon
         self._root = os.path.realpath(request.root)
@@ -102,17 +112,25 @@ class Transaction:
         self._mask = Mask((), ())
 
     def run(self) -> None:
+        for _phase in self.phases():
+            pass
+
+    def phases(self) -> t.Iterator[str]:
+        """Pause before anything that serves is touched (``ready``), and when the daemon has it (``applied``).
+
+        Whatever is raised into a pause rolls back.
+        """
         try:
             if self._request.check:
                 self._look_back()
-                self._once()
+                yield from self._once()
                 return
             with _lock.exclusive(self._root, _slug(self._root), self._request.timeout):
                 self._look_back()
                 self._clear_left()
                 for _attempt in range(_ATTEMPTS):
                     with contextlib.suppress(_MovedError):
-                        self._once()
+                        yield from self._once()
                         for work in self._left:
                             work.remove()
                         return
@@ -157,16 +175,16 @@ class Transaction:
 
     # -- the steps ----------------------------------------------------------------------------
 
-    def _once(self) -> None:
+    def _once(self) -> t.Iterator[str]:
         plan = self._plan()
         if plan.changes:
             self._preconditions()
             if self._request.check:
                 self._validate_only(plan)
             else:
-                self._commit(plan)
+                yield from self._commit(plan)
         else:
-            self._unchanged(plan)
+            yield from self._unchanged(plan)
 
     def _plan(self) -> Plan:
         text = self._live.read(LEDGER) if self._live.exists(LEDGER) else None
@@ -175,7 +193,12 @@ class Transaction:
             ledger = ledger.union(journal.ledger)
         self._ledger = ledger
         live = self._live
-        plan = make_plan(self._declared, self._request.owners, ledger, live.node, live.below, self._root)
+        request = self._request
+        plan = make_plan(
+            self._declared, request.owners, ledger, live.node, live.below, self._root,
+            prune=request.prune, released=request.released,
+        )  # fmt: skip
+        self.result.unpruned = list(plan.unpruned)
         plan = dataclasses.replace(plan, ledger_changed=plan.ledger != recorded)
         self._mask = self._make_mask(plan)
         self.result.changed = bool(plan.changes) or plan.ledger_changed
@@ -201,7 +224,7 @@ class Transaction:
             if declaration.node is not None and not declaration.secret:
                 yield _text(declaration.node)
 
-    def _unchanged(self, plan: Plan) -> None:
+    def _unchanged(self, plan: Plan) -> t.Iterator[str]:
         """The files are right. Is the running daemon, too?"""
         if self._request.check:
             if not self._daemon.installed():
@@ -220,6 +243,7 @@ class Transaction:
         self._report(decisions)
         if self._request.check:
             return
+        yield "ready"
         try:
             self._finish(plan)
             units.act(decisions)
@@ -252,7 +276,8 @@ class Transaction:
         ]
         if self._request.listen:
             units = _service.show(self._daemon.units(self._live))
-            problems += _listen.conflicts(self._request.listen, {unit.pid for unit in units.values() if unit.pid})
+            own = {unit.pid for unit in units.values() if unit.pid}
+            problems += _listen.conflicts(self._request.listen, own.union(self.givers))
         if not self._daemon.installed() and not self._request.check:
             problems.append(f"{self._daemon.program} is not installed on this host; install its package first")
         if not problems:
@@ -275,7 +300,7 @@ class Transaction:
             except _service.ServiceError as error:
                 self.result.warnings.append(str(error))
 
-    def _commit(self, plan: Plan) -> None:
+    def _commit(self, plan: Plan) -> t.Iterator[str]:
         work = Workplace.make(*os.path.split(self._root))
         undo = Undo()
         units = self._units(plan)
@@ -286,10 +311,11 @@ class Transaction:
             # Units, accounts and directories first: the tree may belong to accounts that they create.
             undo.system([change for change in plan.system_changes if change.after is not None])
             self._prepare_system(plan)
-            self._replace_tree(plan, work, undo)
+            yield from self._replace_tree(plan, work, undo)
             decisions = units.decisions(*change)
             self._report(decisions)
             units.act(decisions)
+            yield "applied"
             undo.system([change for change in plan.system_changes if change.after is None])
             self._probe(units)
             self._remember(units)
@@ -322,8 +348,9 @@ class Transaction:
             return str(error)
         return self._mask.text(f"{type(error).__name__}: {error}")
 
-    def _replace_tree(self, plan: Plan, work: Workplace, undo: Undo) -> None:
+    def _replace_tree(self, plan: Plan, work: Workplace, undo: Undo) -> t.Iterator[str]:
         if not plan.tree_changes and not plan.ledger_changed:
+            yield "ready"
             return
         new = not os.path.lexists(self._root)
         if new:
@@ -335,6 +362,7 @@ class Transaction:
         if in_namespace:
             self._validate(plan, work)
         _tree.sync(work.path)
+        yield "ready"
         if self._live.fingerprint() != seen:
             raise _MovedError
         if new:
@@ -428,7 +456,7 @@ class Transaction:
             undo.run()
             units.put_back(decisions)
         except (_service.ServiceError, _tree.TreeError, OSError) as error:
-            raise TransactionError(
+            raise StuckError(
                 f"{problem}\nRolling back failed as well: {self._words(error)}\n"
                 f"Look at {self._root} and at the service by hand."
             ) from error

@@ -340,3 +340,23 @@ def test_the_union_of_ledgers_knows_everything() -> None:
     assert both.owners == {"a": {"x", "y", "/etc/default/x"}, "b": {"/etc/default/y"}}
     assert both.system().owners == {"a": {"/etc/default/x"}, "b": {"/etc/default/y"}}
     assert (both.secret, both.system().secret) == ({"x", "/etc/default/y"}, {"/etc/default/y"})
+
+
+def test_what_is_not_pruned_stays_its_owners_and_goes_later() -> None:
+    live = {"a.conf": file("a\n"), "old.conf": file("old\n"), "shared.conf": file("s\n")}
+    ledger = Ledger({"one": frozenset(live), "two": frozenset(["shared.conf"])})
+    made = make_plan(declare({"one": [A]}, ROOT), ["one"], ledger, live.get, prune=False)
+    # What another owner has as well stays anyway.
+    assert (made.changes, made.unpruned) == ((), ("old.conf",))
+    assert "old.conf" in made.ledger.owners["one"]
+    later = make_plan(declare({"one": [A]}, ROOT), ["one"], made.ledger, live.get)
+    assert ([change.path for change in later.changes], later.unpruned) == (["old.conf"], ())
+    assert later.ledger.owners == {"one": frozenset(["a.conf"]), "two": frozenset(["shared.conf"])}
+
+
+def test_released_files_go_whoever_declared_them() -> None:
+    live = {"a.conf": file("a\n"), "b.conf": file("b\n")}
+    ledger = Ledger({"one": frozenset(["a.conf"]), "two": frozenset(["a.conf", "b.conf"])})
+    made = make_plan({}, [], ledger, live.get, released=["a.conf", "unknown.conf"])
+    assert {change.path: change.verb for change in made.changes} == {"a.conf": "removed"}
+    assert made.ledger.owners == {"two": frozenset(["b.conf"])}
