@@ -70,6 +70,13 @@ _LOCATION_MODULES = {
 _THREADS_PER_CHILD = 25
 
 
+def apache_tree(instance_name: str) -> dict[str, str]:
+    """Return where an instance has its configuration, and the unit that reads it, as ``config_tree`` takes them."""
+    if instance_name:
+        return {"daemon": "apache", "root": f"/etc/apache2-{instance_name}", "service": f"apache2@{instance_name}.service"}
+    return {"daemon": "apache", "root": "/etc/apache2", "service": "apache2.service"}
+
+
 class ApachePlan(Plan):
     """A plan, and the Debian packages that it needs."""
 
@@ -169,7 +176,7 @@ def apache_plan(
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
     if checked:
-        plan["files"].append(marker(owner, "apache", instance_name, mpm=mpm, ports=site_ports(checked)))
+        plan["files"].append(marker(owner, "apache", instance_name, mpm=mpm, sites=site_ports(checked)))
     return plan
 
 

@@ -44,9 +44,9 @@ def add_sites(
     check_server_names(sites, where)
 
 
-def site_ports(sites: list[Site]) -> list[int]:
-    """Return the TCP ports of ``sites``, each once."""
-    return sorted({site["port"] for site in sites})
+def site_ports(sites: list[Site]) -> dict[str, int]:
+    """Return the TCP port of each site, by its name."""
+    return {site["name"]: site["port"] for site in sites}
 
 
 def site_endpoint(site: t.Mapping[str, t.Any], here: str) -> _endpoint.Endpoint:

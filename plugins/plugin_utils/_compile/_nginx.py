@@ -18,6 +18,10 @@ from ._locations import complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
 
+#: Where nginx has its configuration, and the unit that reads it, as ``config_tree`` takes them.
+NGINX_TREE = {"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"}
+
+
 def nginx_pass(value: t.Any, target: str = "") -> str:
     """Spell an endpoint as ``proxy_pass``, ``fastcgi_pass``, ``uwsgi_pass`` and ``scgi_pass`` take it.
 
@@ -41,7 +45,7 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     plan = empty_plan()
     add_sites(plan, checked, where, _complete, _requires)
     if checked:
-        plan["files"].append(marker(owner, "nginx", ports=site_ports(checked)))
+        plan["files"].append(marker(owner, "nginx", sites=site_ports(checked)))
     return plan
 
 

@@ -18,8 +18,10 @@ import typing as t
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
+from ._apache import apache_tree
 from ._draft import Draft, Site, StackPlan
 from ._front import site_endpoint, site_probe
+from ._nginx import NGINX_TREE
 from ._php_sites import add_php_site
 from ._plan import check_name, check_unique
 from ._wsgi_sites import add_wsgi_site
@@ -61,7 +63,7 @@ class HostPlan(t.TypedDict):
     uwsgi_instances: list[dict[str, t.Any]]
     uwsgi_vassals: list[dict[str, t.Any]]
     app_services: list[dict[str, t.Any]]
-    #: Calls of the front servers' components: those that let go of a port come before the one that takes it.
+    #: Calls of the front servers' components, each with what it takes over from the others.
     fronts: list[dict[str, t.Any]]
     #: Components that have something to do here, or to remove.
     components: list[str]
@@ -128,7 +130,9 @@ def host_plan(
         # An instance that lost all of its sites is called once more, to remove them.
         if mark["component"] in ("apache", "nginx"):
             _add_fronts(fronts, mark, [], where)
-    plan["fronts"] = _in_order(list(fronts.values()), marks)
+    for front in fronts.values():
+        front["takes_over"] = _taken_over(front, fronts, marks)
+    plan["fronts"] = list(fronts.values())
     present = {
         "php_fpm": plan["php_fpm_pools"],
         "uwsgi": plan["uwsgi_instances"] or plan["uwsgi_vassals"],
@@ -144,7 +148,7 @@ def _add_fronts(
 ) -> None:
     """Add ``sites`` to the call of the component and instance that ``front`` names."""
     instance, mpm = front.get("instance", ""), front.get("mpm", "")
-    name = f"{front['component']} {instance}".strip()
+    name = _front_name(front)
     call = fronts.setdefault(
         name, {"component": front["component"], "instance": instance, "mpm": mpm, "name": name, "sites": []}
     )
@@ -153,15 +157,28 @@ def _add_fronts(
     call["sites"] += sites
 
 
-def _in_order(fronts: list[dict[str, t.Any]], marks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Put a front server that has a port, and keeps it no longer, before the one that wants it."""
-    had = {f"{mark['component']} {mark.get('instance', '')}".strip(): set(mark.get("ports", [])) for mark in marks}
-    wanted = {front["name"]: {site["port"] for site in front["sites"]} for front in fronts}
+def _taken_over(
+    front: t.Mapping[str, t.Any], fronts: t.Mapping[str, t.Mapping[str, t.Any]], marks: list[dict[str, t.Any]]
+) -> list[dict[str, t.Any]]:
+    """Return the files of other front servers' sites whose port ``front`` wants, as ``config_tree`` takes them."""
+    wanted = {site["port"] for site in front["sites"]}
+    found = []
+    for mark in marks:
+        if mark["component"] not in ("apache", "nginx") or _front_name(mark) == front["name"]:
+            continue
+        stays = {site["name"] for site in fronts[_front_name(mark)]["sites"] if site["port"] not in wanted}
+        lost = {name: port for name, port in mark["sites"].items() if port in wanted and name not in stays}
+        if lost:
+            tree = NGINX_TREE if mark["component"] == "nginx" else apache_tree(mark["instance"])
+            paths = [f"{kind}/{name}.conf" for name in lost for kind in ("sites-enabled", "sites-available")]
+            if mark["component"] == "apache":
+                paths += [f"ports-enabled/{port}.conf" for port in sorted(set(lost.values()))]
+            found.append({**tree, "paths": paths})
+    return found
 
-    def lets_go(front: dict[str, t.Any]) -> bool:
-        return bool(had.get(front["name"], set()) - wanted[front["name"]])
 
-    return sorted(fronts, key=lambda front: not lets_go(front))
+def _front_name(front: t.Mapping[str, t.Any]) -> str:
+    return f"{front['component']} {front.get('instance', '')}".strip()
 
 
 def stack_plan_at(

@@ -346,7 +346,7 @@ def test_each_component_gets_all_sites_of_the_host_in_one_call() -> None:
 
 def test_a_component_that_lost_all_its_sites_is_called_once_more() -> None:
     left = {
-        "weblab_weblab_sites_nginx": mark("nginx", ports=[8083]),
+        "weblab_weblab_sites_nginx": mark("nginx", sites={"shop": 8083}),
         "weblab_weblab_sites_uwsgi": mark("uwsgi"),
         "weblab_mine_php_fpm": {"owner": "mine", "component": "php_fpm"},
         "somebody_elses": "a fact",
@@ -359,17 +359,27 @@ def test_a_component_that_lost_all_its_sites_is_called_once_more() -> None:
     assert planned["components"] == ["uwsgi"]
 
 
-@pytest.mark.parametrize("moved", [blog(port=80), prefork(port=80)], ids=lambda site: site["stack"])
-def test_who_lets_go_of_a_port_comes_before_who_takes_it(moved: Site) -> None:
+def test_a_front_server_takes_over_the_sites_whose_ports_it_wants() -> None:
     left = {
-        "one": mark("apache", instance="event", mpm="event", ports=[80, 81]),
-        "two": mark("apache", instance="prefork", mpm="prefork", ports=[80, 81]),
+        "one": mark("apache", instance="event", mpm="event", sites={"blog": 8082, "news": 8085, "gone": 8086}),
+        "two": mark("nginx", sites={"shop": 8083}),
     }
-    del left["one" if moved["stack"] == "apache_event_php_fpm" else "two"]
-    others = [blog(name="b", port=82), prefork(name="p", port=83)]
-    planned = _stacks.host_plan([moved, *others], {}, left)
-    (had,) = left.values()
-    assert planned["fronts"][0]["name"] == f"apache {had['instance']}"
+    sites = [prefork(name="blog", port=8082), blog(name="news", port=8085), prefork(name="new", port=8083)]
+    fronts = {front["name"]: front["takes_over"] for front in _stacks.host_plan(sites, {}, left)["fronts"]}
+    assert fronts == {
+        "apache event": [],
+        "nginx": [],
+        "apache prefork": [
+            {
+                **{"daemon": "apache", "root": "/etc/apache2-event", "service": "apache2@event.service"},
+                "paths": ["sites-enabled/blog.conf", "sites-available/blog.conf", "ports-enabled/8082.conf"],
+            },
+            {
+                **{"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"},
+                "paths": ["sites-enabled/shop.conf", "sites-available/shop.conf"],
+            },
+        ],
+    }
 
 
 def test_an_instance_has_one_mpm() -> None:
