@@ -39,14 +39,15 @@ BASE_PACKAGES = (
 #: What the roles and the lab's applications install; a warm image has them downloaded, not installed.
 #: A name that a release does not know is left out, one that is missing here is downloaded as ever.
 WARM_PACKAGES = (
-    "apache2 libapache2-mod-php php-fpm php-mysql php-gd php-xml php-mbstring php-curl "
+    "apache2 libapache2-mod-php libapache2-mpm-itk php-fpm php-mysql php-gd php-xml php-mbstring php-curl "
     "nginx nginx-light uwsgi-core uwsgi-plugin-python3 python3-django python3-mysqldb python3-pymysql python3-pil "
-    "mariadb-server mariadb-client wordpress unzip"
+    "mariadb-server mariadb-client wordpress dokuwiki unzip"
 ).split()
 
-#: Enough for systemd as the first process, without --privileged. The terminal is for its last words (docker logs).
+#: Enough for systemd as the first process, without --privileged, and for mpm-itk, whose processes become other users.
+#: The terminal is for systemd's last words (docker logs).
 RUN_OPTIONS = (
-    "--tty --cap-add SYS_ADMIN --cap-add NET_ADMIN "
+    "--tty --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_NICE --cap-add DAC_READ_SEARCH "
     "--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
     "--cgroupns=private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp -e container=docker --stop-signal SIGRTMIN+3"
 ).split()
@@ -378,7 +379,8 @@ REMEDIES = (
     ),
     (
         ("unable to apply caps", "capabilities", "operation not permitted"),
-        "the engine withholds CAP_SYS_ADMIN or CAP_NET_ADMIN: use an engine that runs as root, not a rootless one.",
+        "the engine withholds CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_SYS_NICE or CAP_DAC_READ_SEARCH: use an engine that"
+        " runs as root, not a rootless one.",
     ),
     (
         ("read-only file system", "cgroup"),

@@ -16,9 +16,10 @@ from .. import _sizing, _spec
 from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint, site_ports
 from ._locations import complete_location
-from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
+from ._plan import Plan, check_path, check_text, check_unique, check_user, empty_plan, marker, sysusers
 
-MPMS = ("prefork", "worker", "event")
+#: What an MPM is made of. mpm-itk is a module of Debian's beside prefork, and takes prefork's numbers.
+MPMS = {"prefork": ("prefork",), "worker": ("worker",), "event": ("event",), "itk": ("prefork", "itk")}
 
 #: What every instance loads; the rest follows from the sites.
 _BASE_MODULES = (
@@ -105,11 +106,13 @@ def apache_base(
     files: list[dict[str, t.Any]] = [{"path": "apache2.conf", "template": "apache2.conf.j2"}]
     files += [entry for module in _with_dependencies(_BASE_MODULES) for entry in module_links(module)]
     files += [
-        {"path": f"mods-enabled/mpm_{mpm}.load", "link": f"../mods-available/mpm_{mpm}.load"},
+        {"path": f"mods-enabled/mpm_{part}.load", "link": f"../mods-available/mpm_{part}.load"} for part in MPMS[mpm]
+    ]
+    files += [
         {
-            "path": f"mods-enabled/mpm_{mpm}.conf",
-            "template": f"mods-enabled/mpm_{mpm}.conf.j2",
-            "vars": {"mpm": _mpm_numbers(Host.from_facts(facts), mpm, share, worker_mb)},
+            "path": f"mods-enabled/mpm_{MPMS[mpm][0]}.conf",
+            "template": f"mods-enabled/mpm_{MPMS[mpm][0]}.conf.j2",
+            "vars": {"mpm": _mpm_numbers(Host.from_facts(facts), MPMS[mpm][0], share, worker_mb)},
             # In /etc/apache2 the package has a link to its own numbers there.
             "replace_link": True,
         },
@@ -132,7 +135,7 @@ def apache_base(
         files += [
             {"path": f"mods-enabled/mpm_{other}.{end}", "state": "absent"}
             for other in MPMS
-            if other != mpm
+            if other not in MPMS[mpm]
             for end in ("load", "conf")
         ]
         files += [{"path": "sites-enabled/000-default.conf", "state": "absent"}]
@@ -167,12 +170,19 @@ def apache_plan(
     for index, site in enumerate(checked):
         # Apache takes the first that fits, nginx the longest.
         site["locations"].sort(key=lambda location: len(location["path"]), reverse=True)
+        if site.get("user") and mpm != "itk":
+            problem = f"only mpm-itk serves each site as a user of its own, and this Apache has the MPM {mpm}"
+            raise DataError(f"{where}[{index}].user", problem)
         wanted += _modules_of(site, f"{where}[{index}]", mpm, php_version)
         address = f"{site['address']}:{site['port']}" if site["address"] else str(site["port"])
         ports[address] = f"Listen {address}{' https' if site.get('tls') else ''}\n"
     plan["files"] += [{"path": f"ports-enabled/{address}.conf", "content": line} for address, line in ports.items()]
     extra = [module for module in _with_dependencies(wanted) if module not in _with_dependencies(_BASE_MODULES)]
     plan["files"] += [entry for module in extra for entry in module_links(module)]
+    if checked and mpm == "itk":
+        plan["packages"].append("libapache2-mpm-itk")
+    users = {site["user"]: "/nonexistent" for site in checked if site.get("user")}
+    plan["files"] += sysusers(users, "-".join(part for part in (owner, "apache", instance_name) if part))
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
     if checked:
@@ -198,6 +208,11 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     paths = [(location["path"], f"{here}.locations[{n}].path") for n, location in enumerate(site["locations"])]
     check_unique(paths, "the location")
     php = site.get("php") or {}
+    if site.get("user"):
+        check_user(site["user"], f"{here}.user")
+        # All sites share one OPcache. Without this, one could run from it what it may not read on disk.
+        if php.get("handler") == "mod_php":
+            php["admin_values"] = {"opcache.validate_permission": True, **php["admin_values"]}
     if php.get("handler") == "php_fpm":
         if not php.get("endpoint"):
             raise DataError(f"{here}.php.endpoint", "php_fpm needs the endpoint of its pool")
@@ -209,10 +224,10 @@ def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: s
     modules = []
     handler = (site.get("php") or {}).get("handler")
     if handler == "mod_php":
-        if mpm != "prefork":
+        if "prefork" not in MPMS[mpm]:
             raise DataError(
                 f"{here}.php.handler",
-                f"mod_php is not thread-safe and runs on the MPM prefork only, not on {mpm};"
+                f"mod_php is not thread-safe and runs on the MPMs prefork and itk only, not on {mpm};"
                 " use php_fpm, or an instance with prefork",
             )
         modules.append(f"php{php_version}")
@@ -220,10 +235,10 @@ def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: s
         modules.append("proxy_fcgi")
     modules += [module for location in site["locations"] for module in _LOCATION_MODULES[location["type"]]]
     if site["http2"]:
-        if mpm == "prefork":
+        if "prefork" in MPMS[mpm]:
             raise DataError(
                 f"{here}.http2",
-                "HTTP/2 needs several requests on one connection at a time, and prefork has one process"
+                f"HTTP/2 needs several requests on one connection at a time, and {mpm} has one process"
                 " for it (AH10034); use the MPM event",
             )
         modules.append("http2")
