@@ -60,8 +60,10 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     for number, location in enumerate(site["locations"]):
         _complete_location(location, site, f"{here}.locations[{number}]")
         location["upstream"] = f"{site['name']}-{number}"
+    for number, path in enumerate(site["deny_php"]):
+        check_path(path, f"{here}.deny_php[{number}]")
     paths = [
-        (location["path"] if location["type"] != "php" else "PHP scripts", f"{here}.locations[{number}].path")
+        (f"{'of PHP ' if location['type'] == 'php' else ''}{location['path']}", f"{here}.locations[{number}].path")
         for number, location in enumerate(site["locations"])
     ]
     check_unique(paths, "the location")
