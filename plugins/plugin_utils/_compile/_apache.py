@@ -73,9 +73,13 @@ _THREADS_PER_CHILD = 25
 
 def apache_tree(instance_name: str) -> dict[str, str]:
     """Return where an instance has its configuration, and the unit that reads it, as ``config_tree`` takes them."""
-    if instance_name:
-        return {"daemon": "apache", "root": f"/etc/apache2-{instance_name}", "service": f"apache2@{instance_name}.service"}
-    return {"daemon": "apache", "root": "/etc/apache2", "service": "apache2.service"}
+    if not instance_name:
+        return {"daemon": "apache", "root": "/etc/apache2", "service": "apache2.service"}
+    return {
+        "daemon": "apache",
+        "root": f"/etc/apache2-{instance_name}",
+        "service": f"apache2@{instance_name}.service",
+    }
 
 
 class ApachePlan(Plan):

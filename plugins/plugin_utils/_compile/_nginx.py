@@ -17,7 +17,6 @@ from ._front import add_sites, check_site, site_endpoint, site_ports
 from ._locations import complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
-
 #: Where nginx has its configuration, and the unit that reads it, as ``config_tree`` takes them.
 NGINX_TREE = {"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"}
 

@@ -353,8 +353,8 @@ def test_a_component_that_lost_all_its_sites_is_called_once_more() -> None:
     }
     planned = _stacks.host_plan([prefork()], {}, left)
     assert [(front["name"], len(front["sites"])) for front in planned["fronts"]] == [
-        ("nginx", 0),
         ("apache prefork", 1),
+        ("nginx", 0),
     ]
     assert planned["components"] == ["uwsgi"]
 
@@ -371,11 +371,15 @@ def test_a_front_server_takes_over_the_sites_whose_ports_it_wants() -> None:
         "nginx": [],
         "apache prefork": [
             {
-                **{"daemon": "apache", "root": "/etc/apache2-event", "service": "apache2@event.service"},
+                "daemon": "apache",
+                "root": "/etc/apache2-event",
+                "service": "apache2@event.service",
                 "paths": ["sites-enabled/blog.conf", "sites-available/blog.conf", "ports-enabled/8082.conf"],
             },
             {
-                **{"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"},
+                "daemon": "nginx",
+                "root": "/etc/nginx",
+                "service": "nginx.service",
                 "paths": ["sites-enabled/shop.conf", "sites-available/shop.conf"],
             },
         ],
