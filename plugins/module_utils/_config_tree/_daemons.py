@@ -130,6 +130,11 @@ class Daemon:
 class Nginx(Daemon):
     program = "nginx"
     _IPV6ONLY = re.compile(r"^\s*listen\s+(\S+)[^;]*\sipv6only=(on|off)", re.MULTILINE)
+    #: Shared memory that outlives a reload where name and size stay, and then has to be used for the same.
+    _ZONE = re.compile(
+        r"^\s*((?:proxy|fastcgi|uwsgi|scgi)_cache_path|limit_(?:req|conn)_zone)\s([^;]*?\s)(?:keys_)?zone=([^:;\s]+):(\w+)([^;]*)",
+        re.MULTILINE,
+    )
 
     def units(self, tree: Tree) -> dict[str, bool]:
         return {self.service: tree.exists("nginx.conf")}
@@ -140,13 +145,31 @@ class Nginx(Daemon):
     def facts(self, unit: str, tree: Tree) -> Facts:
         files = ["nginx.conf", *tree.paths("conf.d/*.conf"), *tree.paths("sites-enabled/*")]
         both = {address: value for path in files for address, value in self._IPV6ONLY.findall(tree.read(path))}
-        return {"listen": _listeners(r"listen", files, tree), "ipv6only": both}
+        zones = [found for path in files for found in self._ZONE.findall(tree.read(path))]
+        return {
+            "listen": _listeners(r"listen", files, tree),
+            "ipv6only": both,
+            "zones": {name: [kind, _bytes(size), self._use(kind, f"{a} {b}")] for kind, a, name, size, b in zones},
+        }
 
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
         for address in sorted({*old.get("ipv6only", {}), *new["ipv6only"]}):
             if old.get("ipv6only", {}).get(address, "on") != new["ipv6only"].get(address, "on"):
                 return f"ipv6only of {address} changed, which nginx sets only when it opens the socket"
+        for name, (kind, size, use) in sorted(new["zones"].items()):
+            before = old.get("zones", {}).get(name, [])
+            if before[:2] == [kind, size] and before[2] != use:
+                return f"{kind} of {name} changes from {before[2]} to {use}, and a reload keeps what is in its memory"
         return _overlap(old, new)
+
+    @staticmethod
+    def _use(kind: str, words: str) -> str:
+        """What a zone is for, of its directive's words: a key, or the place of a cache."""
+        if not kind.endswith("_cache_path"):
+            return " ".join(word for word in words.split() if not word.startswith(("rate=", "sync")))
+        path, *options = words.split()
+        levels = [option for option in options if option.startswith("levels=")]
+        return " ".join([path.rstrip("/"), *levels])
 
     def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         if now.main is None:
@@ -301,6 +324,12 @@ def _listeners(directive: str, files: t.Iterable[str], tree: Tree) -> dict[str, 
                 address = match[1] or "*"
                 found.setdefault(match[2], set()).add("*" if address == "0.0.0.0" else address)
     return {port: sorted(addresses) for port, addresses in sorted(found.items())}
+
+
+def _bytes(size: str) -> str:
+    """A size as nginx reads it: two spellings of one size are one."""
+    match = re.fullmatch(r"(\d+)([kKmM]?)", size)
+    return str(int(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()]) if match else size
 
 
 def _overlap(old: Facts, new: Facts) -> str:
