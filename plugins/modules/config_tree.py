@@ -29,9 +29,12 @@ options:
       - The profile that knows how to test, reload and prove the daemon.
       - With V(apache), a tree without C(sites-enabled/*.conf) stops and disables its unit; with V(php_fpm), a tree
         without pools does the same.
+      - V(systemd) is for programs that are services and nothing more. A link C(NAME.service) or C(NAME.socket) in
+        O(root), which leads to a unit file in C(/etc/systemd/system), says that the unit is part of the tree.
+        C(NAME.env) is the service's environment, and below C(NAME/) is what its program reads.
     type: str
     required: true
-    choices: [nginx, apache, php_fpm, uwsgi, generic]
+    choices: [nginx, apache, php_fpm, uwsgi, systemd, generic]
   root:
     description:
       - The tree, swapped as one directory.
@@ -40,7 +43,7 @@ options:
   service:
     description:
       - The systemd unit that reads the tree.
-      - V(uwsgi) derives its units from the tree, V(php_fpm) from the version in O(root).
+      - V(uwsgi) and V(systemd) derive their units from the tree, V(php_fpm) from the version in O(root).
     type: str
   owners:
     description:
@@ -91,6 +94,9 @@ options:
         required: true
       what:
         description: The variable that it comes from, for the error message.
+        type: str
+      unit:
+        description: The unit that is going to bind it. It counts as running only when it listens there.
         type: str
   probe:
     description:
@@ -300,6 +306,7 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Apache, Daemon, Nginx, PhpFpm
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import PlanError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import ServiceError
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._systemd import Systemd
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._transaction import (
     Request,
     Result,
@@ -315,6 +322,7 @@ DAEMONS: dict[str, type[Daemon]] = {
     "apache": Apache,
     "php_fpm": PhpFpm,
     "uwsgi": Uwsgi,
+    "systemd": Systemd,
     "generic": Daemon,
 }
 
@@ -334,7 +342,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"endpoint": {"type": "raw", "required": True}, **_SOURCE},
+        "options": {"endpoint": {"type": "raw", "required": True}, "unit": {"type": "str"}, **_SOURCE},
     },
     "probe": {"type": "list", "elements": "raw", "default": []},
     "prune": {"type": "bool", "default": True},

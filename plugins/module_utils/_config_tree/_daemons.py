@@ -45,6 +45,8 @@ class Daemon:
 
     #: Its test would disturb the running daemon outside of a namespace.
     needs_namespace = False
+    #: Its test is also about its units, which lie outside of the tree.
+    tests_units = False
 
     def __init__(
         self, root: str, service: str | None, validate: t.Sequence[str] = (), reload: t.Sequence[str] = ()
@@ -112,6 +114,10 @@ class Daemon:
 
     def watches(self, path: str) -> bool:
         """Does the daemon itself watch the modification time of this file?"""
+        return False
+
+    def keeps_listening(self, unit: str, tree: Tree) -> bool:
+        """Is its socket held by somebody else, so that a restart turns nobody away?"""
         return False
 
     def left_behind(self, unit: str, old: Facts, new: Facts) -> set[str]:

@@ -66,6 +66,15 @@ def still_open(paths: t.Collection[str]) -> set[str]:
     return {listener.host for listener in unix(_read("net/unix"))} & set(paths) if paths else set()
 
 
+def closed(endpoints: t.Iterable[_endpoint.Endpoint]) -> list[str]:
+    """The addresses that nobody listens on."""
+    wanted = list(endpoints)
+    if not wanted:
+        return []
+    listeners = [*tcp(_read("net/tcp")), *tcp(_read("net/tcp6")), *unix(_read("net/unix"))]
+    return [item.address for item in wanted if not any(collides(item, listener) for listener in listeners)]
+
+
 class Watch:
     """For how long ports and paths that are open now are closed meanwhile, and how many connections waited there.
 

@@ -21,6 +21,7 @@ import typing as t
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LOG_TAIL = 8192
+_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,MainPID,User,Group,ActiveEnterTimestampMonotonic,Listen"
 
 
 class ServiceError(Exception):
@@ -44,6 +45,10 @@ class Unit:
     pid: int = 0
     user: str = ""
     group: str = ""
+    #: When it became active, in seconds since the epoch.
+    since: float = 0
+    #: The addresses that systemd listens on for it.
+    listen: frozenset[str] = frozenset()
 
     @property
     def known(self) -> bool:
@@ -116,11 +121,12 @@ def show(names: t.Collection[str]) -> dict[str, Unit]:
     units = {name: Unit(name) for name in names}
     if not units:
         return units
-    done = run(
-        ["systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState,MainPID,User,Group", "--", *units]
-    )
+    done = run(["systemctl", "show", f"--property={_PROPERTIES}", "--", *units])
     for name, block in zip(units, done.output.split("\n\n")):
-        fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        lines = [line.split("=", 1) for line in block.splitlines() if "=" in line]
+        fields = dict(lines)
+        # Microseconds of the clock that does not jump.
+        active = int(fields.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
         units[name] = Unit(
             name,
             fields.get("LoadState", "not-found"),
@@ -129,6 +135,8 @@ def show(names: t.Collection[str]) -> dict[str, Unit]:
             int(fields.get("MainPID") or 0),
             fields.get("User", ""),
             fields.get("Group", ""),
+            time.time() - time.monotonic() + active if active else 0,
+            frozenset(value.partition(" ")[0] for key, value in lines if key == "Listen"),
         )
     return units
 

@@ -14,6 +14,7 @@ import errno
 import os
 import typing as t
 
+from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import (
     _listen,
     _lock,
@@ -277,7 +278,9 @@ class Transaction:
         if self._request.listen:
             units = _service.show(self._daemon.units(self._live))
             own = {unit.pid for unit in units.values() if unit.pid}
-            problems += _listen.conflicts(self._request.listen, own.union(self.givers))
+            held = frozenset().union(*(unit.listen for unit in units.values()))
+            wanted = [item for item in self._request.listen if _endpoint.parse(item["endpoint"]).address not in held]
+            problems += _listen.conflicts(wanted, own.union(self.givers))
         if not self._daemon.installed() and not self._request.check:
             problems.append(f"{self._daemon.program} is not installed on this host; install its package first")
         if not problems:
@@ -350,6 +353,8 @@ class Transaction:
 
     def _replace_tree(self, plan: Plan, work: Workplace, undo: Undo) -> t.Iterator[str]:
         if not plan.tree_changes and not plan.ledger_changed:
+            if self._daemon.tests_units:
+                self._validate(plan, None)
             yield "ready"
             return
         new = not os.path.lexists(self._root)
@@ -412,7 +417,7 @@ class Transaction:
     def _validate(self, plan: Plan, work: Workplace | None) -> None:
         """Run the daemon's own test; ``work`` is None when the new tree is at its final path already."""
         commands = self._daemon.commands(
-            Tree(work.tree if work else self._root), [change.path for change in plan.tree_changes]
+            Tree(work.tree if work else self._root), [change.path for change in plan.changes]
         )
         if not commands:
             return
@@ -446,8 +451,9 @@ class Transaction:
         ]
         bad = [record for record in records if not record.ok]
         if bad:
+            words = "\n".join([describe(bad), *units.words()])
             raise TransactionError(
-                f"With the new configuration these endpoints do not answer:\n{self._mask.text(describe(bad))}"
+                f"With the new configuration these endpoints do not answer:\n{self._mask.text(words)}"
             )
 
     def _roll_back(self, undo: Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str) -> t.NoReturn:
@@ -481,7 +487,11 @@ class Transaction:
 
     def _units(self, plan: Plan, tree: Tree | None = None) -> Units:
         system = [path for path in plan.ledger.paths if path.startswith("/")]
-        units = Units(self._daemon, self._root, tree or self._live, system, self._request.timeout)
+        listen: dict[str, list[_endpoint.Endpoint]] = {}
+        for item in self._request.listen:
+            if item.get("unit"):
+                listen.setdefault(item["unit"], []).append(_endpoint.parse(item["endpoint"], "listen"))
+        units = Units(self._daemon, self._root, tree or self._live, system, self._request.timeout, listen)
         self.result.restarts = units.restarts
         return units
 

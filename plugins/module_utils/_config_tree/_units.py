@@ -24,6 +24,7 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemon
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._marker import Loaded
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError, Unit
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
+from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import Endpoint
 
 _POLL = 0.05
 #: So many lines of a daemon's own words go into an error message.
@@ -75,11 +76,18 @@ def decide(unit: Unit, *, serves: bool, why: str, restart: str) -> Decision:
 
 def affects(unit: str, path: str) -> bool:
     """Does this system file belong to the unit, so that only a restart applies a change in it?"""
+    if unit.endswith(".service") and path == f"/etc/systemd/system/{_socket(unit)}":
+        # The service gets the socket from systemd, when it starts.
+        return True
     stem = unit.partition("@")[0] if "@" in unit else unit.rpartition(".")[0]
     directory, name = os.path.split(path)
     if directory == "/etc/default":
         return name == stem
     return path in _unit_files(unit) or directory in {f"{file}.d" for file in _unit_files(unit)}
+
+
+def _socket(service: str) -> str:
+    return f"{service.rpartition('.')[0]}.socket"
 
 
 def _unit_files(unit: str) -> set[str]:
@@ -90,12 +98,22 @@ def _unit_files(unit: str) -> set[str]:
 class Units:
     """The units of one tree."""
 
-    def __init__(self, daemon: Daemon, root: str, tree: Tree, system: t.Collection[str], timeout: float) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        root: str,
+        tree: Tree,
+        system: t.Collection[str],
+        timeout: float,
+        listen: t.Mapping[str, t.Sequence[Endpoint]],
+    ) -> None:
         """
         :param tree: the tree that the units shall serve: the one at ``root``, or a staged one that is only looked at.
         :param system: the absolute paths of the system files that belong to the tree.
+        :param listen: unit -> where it listens when it runs, as far as that is known.
         """
         self._daemon = daemon
+        self._listen = listen
         self._root = root
         self._tree = tree
         self._system = system
@@ -139,7 +157,9 @@ class Units:
                 self.before[name] = self._look(unit)
                 facts = self._daemon.facts(name, self._tree)
                 self._facts.setdefault(name, (old_facts.get(name, facts), facts))
-        return dict(sorted(decided.items(), key=lambda item: (item[1].action != "stopped", item[0])))
+        # A socket before its service: it is there when that starts, and when it is gone nothing starts that again.
+        order = {name: (item.action != "stopped", not name.endswith(".socket"), name) for name, item in decided.items()}
+        return dict(sorted(decided.items(), key=lambda item: order[item[0]]))
 
     def act(self, decisions: t.Mapping[str, Decision]) -> None:
         """Do it, and return when every unit is proven to run the new configuration.
@@ -159,7 +179,7 @@ class Units:
                 if reasons[name]:
                     self._prove(name, decision.action)
         for name, decision in decisions.items():
-            if decision.action in ("started", "reloaded") and not reasons[name]:
+            if decision.action in ("started", "reloaded", "restarted") and not reasons[name]:
                 self._prove(name, decision.action)
             left = self._daemon.left_behind(name, *self._facts.get(name, ({}, {})))
             self._wait_for_the_end_of(name, left)
@@ -250,7 +270,8 @@ class Units:
         """Why the process does not run what its files say, and the facts that it loaded, if a reload may be enough."""
         main = _service.process(unit.pid) if unit.pid else None
         if main is None:
-            return "", None
+            newer = _tree.newest(self._system_files(unit.name)) > unit.since > 0
+            return ("its unit's files are newer than it" if newer else ""), None
         files, system = self._files(unit.name), self._system_files(unit.name)
         if loaded is None or (loaded.pid, loaded.started) != (main.pid, main.started):
             if main.started_at >= _tree.newest({**files, **system}):
@@ -275,7 +296,12 @@ class Units:
         """Why nobody is served for a moment; empty when somebody always is."""
         if decision.action == "reloaded":
             return self._daemon.interrupts(name, *self._facts[name])
-        return decision.reason if decision.action == "restarted" else ""
+        if decision.action == "started" and name.endswith(".socket"):
+            served = any(_socket(other) == name and before.unit.up for other, before in self.before.items())
+            return "systemd opens its socket from now on" if served else ""
+        if decision.action != "restarted" or self._daemon.keeps_listening(name, self._tree):
+            return ""
+        return decision.reason
 
     @contextlib.contextmanager
     def _reported(self, name: str, reason: str) -> t.Iterator[None]:
@@ -316,7 +342,10 @@ class Units:
         elif decision.action in ("started", "restarted"):
             # A unit that failed often may not start again before its counter is reset.
             _service.run(["systemctl", "reset-failed", name])
-            _service.systemctl("restart" if decision.action == "restarted" else "start", name, timeout=limit)
+            # systemd opens no socket for a service that runs. A restart takes that along: once is enough for both.
+            restart = decision.action == "restarted" and _service.show([name])[name].pid == self.before[name].unit.pid
+            restart |= name.endswith(".socket")
+            _service.systemctl("restart" if restart else "start", name, timeout=limit)
 
     def _prove(self, name: str, action: str) -> None:
         before = self.before[name]
@@ -326,7 +355,7 @@ class Units:
         missing = "it is not there"
         while pid:
             now = self._daemon.observe(name, pid, self._tree)
-            missing = self._daemon.pending(name, self._tree, changed, old, now)
+            missing = self._daemon.pending(name, self._tree, changed, old, now) or self._closed(name)
             if not missing:
                 break
             refusal = self._daemon.refusal(before.words.log())
@@ -338,11 +367,23 @@ class Units:
         if not unit.up:
             raise self._failed(name, f"it is {unit.active}")
 
+    def _closed(self, name: str) -> str:
+        addresses = ", ".join(_listen.closed(self._listen.get(name, ())))
+        return f"it does not listen on {addresses}" if addresses else ""
+
+    def words(self) -> list[str]:
+        """What the units that were touched said since."""
+        return [text for name in self._touched if name in self.before and (text := self._said(name))]
+
     def _look(self, unit: Unit) -> Before:
         return Before(unit, self._daemon.observe(unit.name, unit.pid, self._tree), _service.Words(unit.name, unit.pid))
 
     def _failed(self, name: str, what: str) -> ServiceError:
-        words = self._daemon.summary(self.before[name].words.all() if name in self.before else "")
+        words = self._said(name) if name in self.before else ""
+        return ServiceError("\n".join([f"{name}: {what}", *([words] if words else [])]))
+
+    def _said(self, name: str) -> str:
+        words = self._daemon.summary(self.before[name].words.all())
         # Each line once: daemons repeat themselves while they try again.
         lines = list(dict.fromkeys(words.splitlines()))[-_WORDS:]
-        return ServiceError("\n".join([f"{name}: {what}", *([f"{name} said:", *lines] if lines else [])]))
+        return "\n".join([f"{name} said:", *lines]) if lines else ""
