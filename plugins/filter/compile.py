@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils import _endpoint
 from ..module_utils._errors import DataError
 from ..plugin_utils import _sizing
-from ..plugin_utils._compile import _apache, _facts, _nginx, _php_fpm, _rows, _stacks, _uwsgi
+from ..plugin_utils._compile import _apache, _app_service, _facts, _nginx, _php_fpm, _rows, _stacks, _uwsgi
 
 
 def endpoint_address(value: t.Any) -> str:
@@ -61,6 +61,7 @@ class FilterModule:
             "apache_handler": _apache.apache_handler,
             "apache_plan": _apache.apache_plan,
             "apache_worker": _apache.apache_worker,
+            "app_service_plan": _app_service.app_service_plan,
             "endpoint_address": endpoint_address,
             "endpoint_url": endpoint_url,
             "host_plan": _stacks.host_plan,
