@@ -64,7 +64,7 @@ def app_service_plan(services: list[dict[str, t.Any]], owner: str, where: str = 
         plan["files"] += _files(app)
         plan["listen"].append({**listener(endpoint, f"{here}.endpoint"), "unit": f"app@{app['name']}.service"})
         plan["probe"].append(
-            {"name": f"service {app['name']}", "endpoint": endpoint.as_dict(), "path": app["probe_path"]}
+            {"name": f"service {app['name']}", "endpoint": endpoint.as_dict(), **_request(app, endpoint)}
         )
         plan["requires"].append({"path": app["command"][0], "what": f"{here}.command[0]"})
         if "directory" in app:
@@ -83,7 +83,7 @@ def _complete(app: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     """Check ``app``, fill in what the templates need, and return its endpoint."""
     check_name(app["name"], f"{here}.name")
     check_user(app["user"], f"{here}.user")
-    check_path(app["probe_path"].partition("?")[0], f"{here}.probe_path")
+    check_path(app.get("probe_path", "/").partition("?")[0], f"{here}.probe_path")
     if "directory" in app:
         _check_unit_path(app["directory"], f"{here}.directory")
     if not _SIGNAL.match(app.get("reload_signal", "HUP")):
@@ -112,6 +112,13 @@ def _complete(app: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     app["listens"] = _places(endpoint) if app["activation"] == "none" else {}
     app["exec_start"] = " ".join(_words(app, endpoint, here))
     return endpoint
+
+
+def _request(app: t.Mapping[str, t.Any], endpoint: _endpoint.Endpoint) -> dict[str, str]:
+    """Return what the probe asks for. FastCGI has a question of its own, which runs no script."""
+    if endpoint.protocol == "fastcgi" and "probe_path" not in app:
+        return {}
+    return {"path": app.get("probe_path", "/")}
 
 
 def _check_unit_path(path: str, where: str) -> None:

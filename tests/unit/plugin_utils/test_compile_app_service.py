@@ -45,6 +45,11 @@ def test_socket_listener_and_probe_are_one_endpoint() -> None:
     ]
 
 
+def test_the_probe_runs_no_script_of_fastcgi() -> None:
+    assert "path" not in planned(service(protocol="fastcgi"))["probe"][0]
+    assert [planned(service(protocol=name))["probe"][0]["path"] for name in ("http", "scgi")] == ["/", "/"]
+
+
 def test_the_directory_gives_the_socket_its_group() -> None:
     tmpfiles = files(service(group="front"))["/etc/tmpfiles.d/weblab-me-app.conf"]["content"]
     assert "d /run/app/shop/front 2750 shop front" in tmpfiles.splitlines()
