@@ -79,6 +79,12 @@ def app_service_plan(services: list[dict[str, t.Any]], owner: str, where: str = 
     return plan
 
 
+def check_service(service: t.Mapping[str, t.Any], here: str) -> None:
+    """Refuse a service that :func:`app_service_plan` would refuse, by the path of what it was made from."""
+    option = _spec.role_options("app_service")["app_service_services"]
+    _complete(_spec.checked({"type": "dict", "options": option["options"]}, service, here), here)
+
+
 def _complete(app: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     """Check ``app``, fill in what the templates need, and return its endpoint."""
     check_name(app["name"], f"{here}.name")
