@@ -24,12 +24,14 @@ from ._front import site_endpoint, site_probe
 from ._nginx import NGINX_TREE
 from ._php_sites import add_php_site
 from ._plan import check_name, check_unique
+from ._program_sites import add_program_site
 from ._wsgi_sites import add_wsgi_site
 
 #: What the drawing's ``runs`` says -> what adds such a site to the plan.
 _SITES: dict[str, t.Callable[[Draft, Site, str], None]] = {
     "php": add_php_site,
     "wsgi": add_wsgi_site,
+    "program": add_program_site,
 }
 
 
