@@ -15,7 +15,7 @@ from ...module_utils._errors import DataError
 from ._plan import check_path, check_text
 
 #: Type of a location -> the protocols that it may speak to its endpoint.
-_SPEAKS = {
+SPEAKS = {
     "proxy": ("http", "https"),
     "uwsgi": ("uwsgi",),
     "scgi": ("scgi",),
@@ -33,12 +33,12 @@ def complete_location(location: dict[str, t.Any], here: str) -> None:
             check_path(location[key], f"{here}.{key}")
     for key, value in location["params"].items():
         check_text(f"{key}={value}", f"{here}.params.{key}")
-    if kind not in _SPEAKS:
+    if kind not in SPEAKS:
         return
     if not location.get("endpoint"):
         raise DataError(f"{here}.endpoint", f"a {kind} location needs the endpoint of its backend")
     endpoint = _endpoint.parse(location["endpoint"], f"{here}.endpoint")
-    if endpoint.protocol not in _SPEAKS[kind]:
-        problem = f"a {kind} location speaks {' or '.join(_SPEAKS[kind])}, not {endpoint.protocol}"
+    if endpoint.protocol not in SPEAKS[kind]:
+        problem = f"a {kind} location speaks {' or '.join(SPEAKS[kind])}, not {endpoint.protocol}"
         raise DataError(f"{here}.endpoint", problem)
     location["endpoint"] = endpoint.as_dict()

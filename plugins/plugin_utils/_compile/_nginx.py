@@ -8,17 +8,25 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
 from ._front import add_sites, check_site, site_endpoint, site_ports
-from ._locations import complete_location
+from ._locations import SPEAKS, complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
 #: Where nginx has its configuration, and the unit that reads it, as ``config_tree`` takes them.
 NGINX_TREE = {"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"}
+
+#: Locations of these types may have the path of another one beside them.
+_OF = {"php": "of PHP ", "files": "of files "}
+
+#: Ends of names that no front server sends as text.
+_SOURCE = r"^(php\d?|pht|phtml|phar|phps|inc|py|pl|rb|cgi|sh|sql|env|ini|conf|log|bak|old|orig|save|sw[op])$"
 
 
 def nginx_pass(value: t.Any, target: str = "") -> str:
@@ -43,6 +51,10 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("nginx")["nginx_sites"], sites, where)
     plan = empty_plan()
     add_sites(plan, checked, where, _complete, _requires)
+    # nginx makes a cache's directory, but not again when it is gone, as after a reboot where /var/cache is in memory.
+    caches = [f"d {site['cache']['path']} 0700 www-data root\n" for site in checked if site.get("cache")]
+    if caches:
+        plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-nginx.conf", "content": "".join(caches)})
     if checked:
         plan["files"].append(marker(owner, "nginx", sites=site_ports(checked)))
     return plan
@@ -62,16 +74,108 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
     for number, path in enumerate(site["deny_php"]):
         check_path(path, f"{here}.deny_php[{number}]")
     paths = [
-        (f"{'of PHP ' if location['type'] == 'php' else ''}{location['path']}", f"{here}.locations[{number}].path")
+        (f"{_OF.get(location['type'], '')}{location['path']}", f"{here}.locations[{number}].path")
         for number, location in enumerate(site["locations"])
     ]
     check_unique(paths, "the location")
+    _complete_cache(site, here)
+    _complete_files(site, here)
     return endpoint
+
+
+def _complete_cache(site: dict[str, t.Any], here: str) -> None:
+    """Check the cache and the open files, and fill in what follows from the site."""
+    for key, value in (site.get("open_files") or {}).items():
+        if key in ("inactive", "valid"):
+            _check_time(value, f"{here}.open_files.{key}")
+    cache = site.get("cache")
+    cached = [(n, location) for n, location in enumerate(site["locations"]) if location["cache"]]
+    for number, location in cached:
+        if location["type"] not in SPEAKS:
+            raise DataError(
+                f"{here}.locations[{number}].cache", "files are on disk already; only a backend's answers are kept"
+            )
+        if cache is None:
+            problem = "the site has no cache to keep answers in; give it one, cache: {} will do"
+            raise DataError(f"{here}.locations[{number}].cache", problem)
+    if cache is None:
+        return
+    gateways = {_gateway(location) for _number, location in cached}
+    if len(gateways) != 1:
+        problem = f"one kind of backend fills a cache, and these locations have {', '.join(sorted(gateways)) or 'none'}"
+        raise DataError(f"{here}.cache", f"{problem}; set cache: true for those of one type")
+    cache["gateway"] = gateways.pop()
+    cache["path"] = check_path(cache.get("path") or f"/var/cache/nginx-{site['name']}", f"{here}.cache.path")
+    _check_time(cache["inactive"], f"{here}.cache.inactive")
+    for key in ("keys_mb", "max_mb"):
+        if cache[key] < 1:
+            raise DataError(f"{here}.cache.{key}", f"{cache[key]} MiB is nothing; at least 1")
+    cache["times"] = _times(cache["valid"], f"{here}.cache.valid")
+    check_text(cache["key"], f"{here}.cache.key")
+    for number, name in enumerate(cache["cookies"]):
+        if not re.match(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", name):
+            raise DataError(f"{here}.cache.cookies[{number}]", f"{name!r} is not the beginning of a cookie's name")
+    if not cache["purge_from"]:
+        raise DataError(f"{here}.cache.purge_from", "name at least one address that may purge, such as 127.0.0.1")
+    for number, address in enumerate(cache["purge_from"]):
+        try:
+            ipaddress.ip_network(address)
+        except ValueError as error:
+            raise DataError(f"{here}.cache.purge_from[{number}]", f"{error}") from None
+
+
+def _times(valid: t.Mapping[t.Any, t.Any], here: str) -> dict[str, str]:
+    """Return each time with the statuses that it is for."""
+    times: dict[str, str] = {}
+    for status, time in valid.items():
+        if not re.match(r"^([1-5]\d\d|any)$", str(status)):
+            raise DataError(f"{here}.{status}", "a status from 100 to 599, or any, is needed")
+        _check_time(str(time), f"{here}.{status}")
+        times[str(time)] = f"{times[str(time)]} {status}" if str(time) in times else str(status)
+    return times
+
+
+def _complete_files(site: dict[str, t.Any], here: str) -> None:
+    """Let the location ``/`` answer for files that do not exist: nginx needs it under a name, to hand on to."""
+    files = [(n, location) for n, location in enumerate(site["locations"]) if location["type"] == "files"]
+    for number, location in files:
+        if not location["suffixes"]:
+            raise DataError(f"{here}.locations[{number}].suffixes", "at least one is needed, such as css")
+        for place, suffix in enumerate(location["suffixes"]):
+            if not re.match(r"^[A-Za-z0-9]+$", suffix):
+                problem = f"{suffix!r} is not the end of a file name without its dot, such as css"
+                raise DataError(f"{here}.locations[{number}].suffixes[{place}]", problem)
+            if re.match(_SOURCE, suffix, re.IGNORECASE):
+                problem = f"files that end in .{suffix} are programs or secrets, and would be sent as text"
+                raise DataError(f"{here}.locations[{number}].suffixes[{place}]", problem)
+    if not files:
+        return
+    others = [location for location in site["locations"] if location["type"] != "files"]
+    rest = next((location for location in others if (location["type"], location["path"]) == ("proxy", "/")), None)
+    if rest is None:
+        raise DataError(f"{here}.locations[{files[0][0]}]", "files need a location / of type proxy behind them")
+    if rest.get("target"):
+        raise DataError(
+            f"{here}.locations", "behind files, the location / cannot have a target: paths go on as they are"
+        )
+    rest["path"] = "@backend"
+    # Of expressions, nginx takes the first that fits.
+    first = sorted((location for _number, location in files), key=lambda location: -len(location["path"]))
+    site["locations"] = [*first, *others, {"type": "rest", "path": "/"}]
+
+
+def _gateway(location: t.Mapping[str, t.Any]) -> str:
+    return "fastcgi" if location["type"] == "php" else str(location["type"])
+
+
+def _check_time(value: str, here: str) -> None:
+    if not re.match(r"^\d+(ms|[smhdwMy])?$", value):
+        raise DataError(here, f"{value!r} is not a time such as 30s, 10m, 1h, 1d")
 
 
 def _complete_location(location: dict[str, t.Any], site: t.Mapping[str, t.Any], here: str) -> None:
     kind = location["type"]
-    if kind in ("static", "php") and not location.get("root") and not site.get("root"):
+    if kind in ("static", "files", "php") and not location.get("root") and not site.get("root"):
         raise DataError(here, f"a {kind} location needs a root, its own or the site's")
     complete_location(location, here)
 
