@@ -24,6 +24,7 @@ UNIX = "ss --no-header --unix --listening"
 
 NGINX = {
     "conf.d/test.conf": "server {\n    listen 127.0.0.1:8301;\n    listen [::]:8302;\n    return 200 one;\n}\n",
+    "conf.d/cache.conf": "proxy_cache_path /var/cache/nginx-one keys_zone=kept:1m;\n",
 }
 APACHE = {
     "apache2.conf": daemon_trees.apache_main("reload")
@@ -172,6 +173,7 @@ class Case(t.NamedTuple):
 
 
 SITE, MAIN, POOL = "conf.d/test.conf", "apache2.conf", "pool.d/test.conf"
+CACHE = "conf.d/cache.conf"
 SHOP, WEB = "instances/shop.ini", "vassals/web.ini"
 CURL = "curl --silent --show-error --max-time 5"
 PREFORK = {
@@ -194,6 +196,10 @@ CASES = {
     "nginx ipv6only": Case(
         "nginx", SITE, "8302;", "8302 ipv6only=off;", "restarted", f"{CURL} http://127.0.0.1:8302", "one"
     ),
+    "nginx cache path": Case(
+        "nginx", CACHE, "nginx-one", "nginx-two", "restarted", "stat --format %U /var/cache/nginx-two", "www-data"
+    ),
+    "nginx cache size": Case("nginx", CACHE, ":1m", ":2m", "reloaded"),
     # Apache
     "apache content": Case(
         "apache",

@@ -76,6 +76,21 @@ def test_units(tmp_path: pathlib.Path, daemon: str, files: dict[str, str], units
                 ("[::]:80", "[::]:80 ipv6only=on", ""),
             )
         ),
+        *(
+            ("nginx", "", {"sites-enabled/a": f"{old};\n"}, {"sites-enabled/a": f"{new};\n"}, word)
+            for old, new, word in (
+                ("proxy_cache_path /a keys_zone=z:1m", "proxy_cache_path /b keys_zone=z:1m", "z changes from /a to /b"),
+                ("proxy_cache_path /a keys_zone=z:1m", "proxy_cache_path /b keys_zone=z:1024K", "z changes from /a"),
+                ("proxy_cache_path /a keys_zone=z:1m", "proxy_cache_path /b keys_zone=z:2m", ""),
+                ("proxy_cache_path /a keys_zone=z:1m", "proxy_cache_path /b keys_zone=y:1m", ""),
+                ("proxy_cache_path /a keys_zone=z:1m", "fastcgi_cache_path /b keys_zone=z:1m", ""),
+                ("uwsgi_cache_path /a keys_zone=z:1m", "uwsgi_cache_path /a/\n keys_zone=z:1m max_size=9m", ""),
+                ("scgi_cache_path /a keys_zone=z:1m", "scgi_cache_path /a keys_zone=z:1m levels=1:2", "/a levels=1:2"),
+                ("limit_req_zone $a zone=z:1m rate=1r/s", "limit_req_zone $b zone=z:1m rate=1r/s", "from $a to $b"),
+                ("limit_req_zone $a zone=z:1m rate=1r/s", "limit_req_zone $a zone=z:1m rate=2r/s", ""),
+                ("limit_conn_zone $a zone=z:1m", "limit_conn_zone $b zone=z:1m", "limit_conn_zone of z"),
+            )
+        ),
         # Apache
         *(
             ("apache", "", {"apache2.conf": f"{name} a"}, {"apache2.conf": f"  {name} b"}, name.lower())
