@@ -13,6 +13,7 @@ import typing as t
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _sizing, _spec
+from ._apache_proxied import complete_proxied, proxied_modules
 from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint, site_ports
 from ._locations import complete_location
@@ -47,7 +48,7 @@ _WITH_CONF = frozenset(
 _DEPENDS = {
     "authz_host": ["authz_core"],
     "cache_disk": ["cache"],
-    "cache_socache": ["cache"],
+    "cache_socache": ["cache", "socache_shmcb"],
     "deflate": ["filter"],
     "proxy_balancer": ["proxy", "alias", "slotmem_shm"],
     "proxy_fcgi": ["proxy"],
@@ -205,6 +206,7 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
         check_path(path, f"{here}.deny_php[{number}]")
     for key, value in site["environment"].items():
         check_text(f"{key}={value}", f"{here}.environment.{key}")
+    complete_proxied(site, here)
     for number, location in enumerate(site["locations"]):
         complete_location(location, f"{here}.locations[{number}]")
         # A name of its own for each backend: workers with equal names would be one to Apache, and their answers mixed.
@@ -238,6 +240,7 @@ def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: s
     elif handler == "php_fpm":
         modules.append("proxy_fcgi")
     modules += [module for location in site["locations"] for module in _LOCATION_MODULES[location["type"]]]
+    modules += proxied_modules(site)
     if site["http2"]:
         if "prefork" in MPMS[mpm]:
             raise DataError(
