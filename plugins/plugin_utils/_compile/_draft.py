@@ -52,6 +52,10 @@ class Draft:
         """Return the front server of ``site``: its component, and what the drawing says of it."""
         return t.cast("t.Mapping[str, t.Any]", self.drawing["fronts"][self._front_name(site)])
 
+    def gateway(self, site: Site) -> str:
+        """Return how the front server of ``site`` reaches the program: its own way, or that of the drawing."""
+        return str(self.front(site).get("gateway") or self.drawing["gateway"])
+
     def add_front(self, site: Site, keys: t.Iterable[str] = (), **more: t.Any) -> None:
         """Add ``site`` to its front server, with what every front server knows, ``keys`` of its own, and ``more``."""
         known = {key: site[key] for key in (*_FRONT_KEYS, *keys) if key in site}

@@ -26,7 +26,7 @@ def add_php_site(draft: Draft, site: Site, here: str) -> None:
     body = f"{site['max_body_mb']}M"
     values = {"upload_max_filesize": body, "post_max_size": body, **site["php_values"]}
     site["aliases"] = _aliases(site, here)
-    if draft.drawing["gateway"] == "mod_php":
+    if draft.gateway(site) == "mod_php":
         # Elsewhere than under mpm-itk, mod_php runs as Apache's own user, whatever user the site names.
         keys = (*_KEYS, "user") if draft.front(site)["mpm"] == "itk" else _KEYS
         draft.add_front(site, keys, php={"handler": "mod_php", "admin_values": values})

@@ -24,12 +24,14 @@ from ._front import site_endpoint, site_probe
 from ._nginx import NGINX_TREE
 from ._php_sites import add_php_site
 from ._plan import check_name, check_unique
+from ._proxy_sites import add_proxied_site
 from ._program_sites import add_program_site
 from ._wsgi_sites import add_wsgi_site
 
 #: What the drawing's ``runs`` says -> what adds such a site to the plan.
 _SITES: dict[str, t.Callable[[Draft, Site, str], None]] = {
     "php": add_php_site,
+    "proxied_php": add_proxied_site,
     "wsgi": add_wsgi_site,
     "program": add_program_site,
 }
@@ -134,7 +136,8 @@ def host_plan(
             _add_fronts(fronts, mark, [], where)
     for front in fronts.values():
         front["takes_over"] = _taken_over(front, fronts, marks)
-    plan["fronts"] = list(fronts.values())
+    # nginx last: it may stand in front of an Apache, which then has to answer.
+    plan["fronts"] = sorted(fronts.values(), key=lambda front: bool(front["component"] == "nginx"))
     present = {
         "php_fpm": plan["php_fpm_pools"],
         "uwsgi": plan["uwsgi_instances"] or plan["uwsgi_vassals"],
