@@ -182,6 +182,7 @@ def _complete_location(location: dict[str, t.Any], site: t.Mapping[str, t.Any], 
 
 def _requires(site: t.Mapping[str, t.Any], here: str) -> list[dict[str, t.Any]]:
     paths = [(site.get("root"), f"{here}.root")]
-    paths += [(location.get("root"), f"{here}.locations[{n}].root") for n, location in enumerate(site["locations"])]
+    for number, location in enumerate(site["locations"]):
+        paths += [(location.get(key), f"{here}.locations[{number}].{key}") for key in ("root", "script")]
     paths += [(path, f"{here}.tls.{key}") for key, path in (site.get("tls") or {}).items()]
     return [{"path": path, "what": what} for path, what in paths if path]
