@@ -75,6 +75,7 @@ ON_HOST = {
     "/srv/chat.py": CHAT,
     "/srv/blog/index.php": "<?php echo 'blog';",
     "/srv/blog/whoami/index.php": WHOAMI,
+    "/srv/news/public/news.css": "body {}",
     "/srv/shop/index.php": "<?php echo 'shop';",
     "/srv/shop/public/index.html": "shop",
     "/srv/shop/shop/__init__.py": "",
