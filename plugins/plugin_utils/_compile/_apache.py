@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _sizing, _spec
+from ._apache_programs import complete_program, program_files, program_requires, program_users, size_processes
 from ._apache_proxied import complete_proxied, proxied_modules
 from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint, site_ports
@@ -40,8 +42,8 @@ _BASE_MODULES = (
 
 #: Modules that Debian ships with settings (mods-available/NAME.conf), without which they are not to be loaded.
 _WITH_CONF = frozenset(
-    "actions alias autoindex cache_disk cgid dav_fs deflate dir http2 info ldap mime mime_magic negotiation proxy"
-    " proxy_balancer proxy_ftp proxy_html reqtimeout setenvif ssl status userdir".split()
+    "actions alias autoindex cache_disk cgid dav_fs deflate dir fcgid http2 info ldap mime mime_magic negotiation proxy"
+    " proxy_balancer proxy_ftp proxy_html reqtimeout setenvif ssl status userdir wsgi".split()
 )
 
 #: The "Depends:" lines of mods-available/*.load.
@@ -62,14 +64,24 @@ _DEPENDS = {
 
 #: Type of a location -> the modules that it needs.
 _LOCATION_MODULES = {
-    "static": ["proxy"],
+    "static": [],
     "proxy": ["proxy_http"],
     "uwsgi": ["proxy_uwsgi"],
     "scgi": ["proxy_scgi"],
     "fastcgi": ["proxy_fcgi"],
+    "cgi": [],
+    "fcgid": ["fcgid"],
+    "wsgi": ["wsgi"],
+    "perl": ["perl"],
 }
 
+#: Module -> the package that brings it, where that is not Apache's own.
+_MODULE_PACKAGES = {"fcgid": "libapache2-mod-fcgid", "wsgi": "libapache2-mod-wsgi-py3", "perl": "libapache2-mod-perl2"}
+
 _THREADS_PER_CHILD = 25
+
+#: nginx's units of time, in seconds.
+_TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
 
 
 def apache_tree(instance_name: str) -> dict[str, str]:
@@ -161,9 +173,13 @@ def apache_plan(
     modules: t.Sequence[str] = (),
     php_version: str = "8.2",
     where: str = "apache_sites",
+    facts: t.Mapping[str, t.Any] | None = None,
+    python_version: str = "3.11",
+    share: float = 0.5,
 ) -> ApachePlan:
     """Return files, modules, packages, listeners, probes and required paths of the sites that ``owner`` declares.
 
+    :param facts: the host's, for the number of mod_wsgi's processes where no site says it.
     :raises DataError: with the path of the wrong value, or for a combination that cannot work.
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("apache")["apache_sites"], sites, where)
@@ -172,7 +188,11 @@ def apache_plan(
     add_sites(plan, checked, where, _complete, _requires)
     wanted = list(modules) if checked else []
     ports: dict[str, str] = {}
+    locations = [location for site in checked for location in site["locations"]]
+    size_processes(locations, facts or {}, share)
     for index, site in enumerate(checked):
+        for number, location in enumerate(site["locations"]):
+            plan["requires"] += program_requires(location, f"{where}[{index}].locations[{number}]", python_version)
         # Apache takes the first that fits, nginx the longest.
         site["locations"].sort(key=lambda location: len(location["path"]), reverse=True)
         if site.get("user") and mpm != "itk":
@@ -186,7 +206,9 @@ def apache_plan(
     plan["files"] += [entry for module in extra for entry in module_links(module)]
     if checked and mpm == "itk":
         plan["packages"].append("libapache2-mpm-itk")
-    users = {site["user"]: "/nonexistent" for site in checked if site.get("user")}
+    plan["packages"] += [_MODULE_PACKAGES[module] for module in extra if module in _MODULE_PACKAGES]
+    plan["files"] += program_files(locations)
+    users = {site["user"]: "/nonexistent" for site in checked if site.get("user")} | program_users(locations)
     plan["files"] += sysusers(users, "-".join(part for part in (owner, "apache", instance_name) if part))
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
@@ -211,6 +233,9 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
         complete_location(location, f"{here}.locations[{number}]")
         # A name of its own for each backend: workers with equal names would be one to Apache, and their answers mixed.
         location["worker"] = f"{site['name']}-{number}"
+        complete_program(location, site, f"{here}.locations[{number}]")
+        if location.get("expires"):
+            location["expires_seconds"] = _seconds(location["expires"], f"{here}.locations[{number}].expires")
     paths = [(location["path"], f"{here}.locations[{n}].path") for n, location in enumerate(site["locations"])]
     check_unique(paths, "the location")
     php = site.get("php") or {}
@@ -224,6 +249,13 @@ def _complete(site: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
             raise DataError(f"{here}.php.endpoint", "php_fpm needs the endpoint of its pool")
         php["endpoint"] = _endpoint.parse(php["endpoint"], f"{here}.php.endpoint", "fastcgi").as_dict()
     return site_endpoint(site, here)
+
+
+def _seconds(time: str, where: str) -> int:
+    """Return the seconds of a time as nginx spells it, such as ``1h`` or ``1d12h``."""
+    if not re.match(r"^(\d+[smhdwMy])+$", time):
+        raise DataError(where, f"{time!r} is not a time such as 1h, 30m or 1d12h")
+    return sum(int(number) * _TIME_UNITS[unit] for number, unit in re.findall(r"(\d+)(.)", time))
 
 
 def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: str) -> list[str]:
@@ -240,6 +272,11 @@ def _modules_of(site: t.Mapping[str, t.Any], here: str, mpm: str, php_version: s
     elif handler == "php_fpm":
         modules.append("proxy_fcgi")
     modules += [module for location in site["locations"] for module in _LOCATION_MODULES[location["type"]]]
+    if any(location["type"] == "cgi" for location in site["locations"]):
+        # A process with threads is not to be forked; mod_cgid has a daemon without threads for it.
+        modules.append("cgi" if "prefork" in MPMS[mpm] else "cgid")
+    if any(location.get("expires") for location in site["locations"]):
+        modules.append("expires")
     modules += proxied_modules(site)
     if site["http2"]:
         if "prefork" in MPMS[mpm]:

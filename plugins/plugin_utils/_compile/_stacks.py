@@ -19,19 +19,24 @@ from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
 from ._apache import apache_tree
+from ._cgi_sites import add_cgi_site, add_fastcgi_site
 from ._draft import Draft, Site, StackPlan
 from ._front import site_endpoint, site_probe
 from ._nginx import NGINX_TREE
 from ._php_sites import add_php_site
+from ._perl_sites import add_perl_site
 from ._plan import check_name, check_unique
-from ._proxy_sites import add_proxied_site
 from ._program_sites import add_program_site
+from ._proxy_sites import add_proxied_site
 from ._wsgi_sites import add_wsgi_site
 
 #: What the drawing's ``runs`` says -> what adds such a site to the plan.
 _SITES: dict[str, t.Callable[[Draft, Site, str], None]] = {
+    "cgi": add_cgi_site,
+    "fastcgi": add_fastcgi_site,
     "php": add_php_site,
     "proxied_php": add_proxied_site,
+    "perl": add_perl_site,
     "wsgi": add_wsgi_site,
     "program": add_program_site,
 }

@@ -29,13 +29,19 @@ from ._plan import (
     sysusers,
 )
 
-_SOCKET_OPTIONS = {"uwsgi": "socket", "http": "http-socket"}
+_SOCKET_OPTIONS = {"uwsgi": "socket", "http": "http-socket", "fastcgi": "fastcgi-socket", "scgi": "scgi-socket"}
 _MODULE = re.compile(r"^[\w.]+(:[\w.]+(\(\))?)?$|^[\w./-]+\.py$")
 
 
 def default_socket(name: str, group: str = "www-data", protocol: str = "uwsgi") -> str:
     """Where an application listens that names no endpoint: the directory says who may connect."""
     return f"{protocol}+unix:///run/uwsgi/{name}/{group}/{protocol}.sock"
+
+
+def check_module(module: str, where: str) -> None:
+    """Refuse what names no WSGI application."""
+    if not _MODULE.match(module):
+        raise DataError(where, f"{module!r} is neither package.module:callable nor a file NAME.py")
 
 
 def uwsgi_plan(
@@ -90,8 +96,7 @@ def _complete(
     check_path(app["mount"], f"{here}.mount")
     if app["mount"] != "/" and app["mount"].endswith("/"):
         raise DataError(f"{here}.mount", f"{app['mount']!r} ends with a slash; a prefix is written like /catalog")
-    if not _MODULE.match(app["module"]):
-        raise DataError(f"{here}.module", f"{app['module']!r} is neither package.module:callable nor a file NAME.py")
+    check_module(app["module"], f"{here}.module")
     if not 4096 <= app["buffer_size"] <= 65535:
         raise DataError(
             f"{here}.buffer_size", f"{app['buffer_size']} is not from 4096 to 65535 (a uwsgi packet's size)"

@@ -4,7 +4,7 @@
 
 # Private to the collection: not a public API.
 
-"""Sites that run a WSGI application: in one uWSGI, or in a vassal for every service."""
+"""Sites that run a WSGI application: in one uWSGI, in a vassal for every service, in mod_wsgi, or in another server."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ from . import _uwsgi
 from ._draft import Draft, Site, backend_endpoint
 from ._plan import check_unique
 
+#: Where the role aioscgi has put that server.
+AIOSCGI = "/opt/weblab/aioscgi"
+
 
 def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
-    emperor = draft.drawing["backend"]["supervisor"] == "emperor"
+    if draft.gateway(site) == "mod_wsgi":
+        _add_mod_wsgi(draft, site)
+        return
+    backend = draft.drawing.get("backend") or draft.drawing["backends"][site["server"]]
+    if backend["component"] == "app_service":
+        _add_aioscgi(draft, site, here)
+        return
+    gateway = draft.gateway(site)
+    emperor = backend["supervisor"] == "emperor"
     if emperor:
         services = site["services"]
         if not services:
@@ -29,13 +40,14 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
     check_unique([(service["name"], f"{place}.name") for service, place in zip(services, places)], "the service name")
     check_unique([(service["mount"], f"{place}.mount") for service, place in zip(services, places)], "the prefix")
     apps: dict[str, dict[str, t.Any]] = {}
-    locations = [{"type": "static", **entry} for entry in site["static"]]
+    locations = _static(site)
     for number, (service, place) in enumerate(zip(services, places)):
         name = f"{site['name']}-{service['name']}" if emperor else site["name"]
-        endpoint = backend_endpoint(site, "uwsgi", _uwsgi.default_socket(name), place, number, service.get("socket"))
+        unix = _uwsgi.default_socket(name, protocol=gateway)
+        endpoint = backend_endpoint(site, gateway, unix, place, number, service.get("socket"))
         draft.add_endpoint(site, "backend", endpoint, f"{place}.socket", {"path": service["mount"]})
         locations.append(
-            {"path": service["mount"], "type": "uwsgi", "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
+            {"path": service["mount"], "type": gateway, "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
         )
         app = {key: service[key] for key in ("user", "processes", "threads", "harakiri", "worker_mb") if key in service}
         apps[service["name"]] = {
@@ -51,6 +63,45 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
             _call(draft, site, apps, service, callee, f"{place}.calls[{number}]")
     draft.add_front(site, locations=locations)
     draft.plan["uwsgi_vassals" if emperor else "uwsgi_instances"].extend(apps.values())
+
+
+def _static(site: Site) -> list[dict[str, t.Any]]:
+    return [{"type": "static", **entry} for entry in site["static"]]
+
+
+def _add_mod_wsgi(draft: Draft, site: Site) -> None:
+    keys = ("application", "user", "processes", "threads", "worker_mb")
+    location: dict[str, t.Any] = {key: site[key] for key in keys if key in site}
+    location.update(path="/", type="wsgi", timeout=site["harakiri"])
+    draft.add_front(site, locations=[*_static(site), location])
+
+
+def _add_aioscgi(draft: Draft, site: Site, here: str) -> None:
+    """Add a service of aioscgi, one process with threads, whose socket systemd opens."""
+    if site.get("processes"):
+        raise DataError(f"{here}.processes", "aioscgi has one process; give the number of its threads")
+    name = site["name"]
+    gateway = draft.gateway(site)
+    endpoint = backend_endpoint(site, gateway, f"scgi+unix:///run/app/{name}/www-data/scgi.sock", here)
+    draft.add_endpoint(site, "backend", endpoint, f"{here}.socket", {"path": "/"})
+    app = site["application"]
+    _uwsgi.check_module(app["module"], f"{here}.application.module")
+    environment = {**app["environment"], "WSGI_APPLICATION": app["module"], "WSGI_THREADS": str(site["threads"])}
+    if app.get("virtualenv"):
+        environment["WSGI_VIRTUALENV"] = app["virtualenv"]
+    draft.plan["app_services"].append(
+        {
+            "name": name,
+            "user": site["user"],
+            "command": [f"{AIOSCGI}/bin/python", f"{AIOSCGI}/serve.py"],
+            "directory": app["path"],
+            "endpoint": endpoint.as_dict(),
+            "activation": "systemd",
+            "environment": environment,
+        }
+    )
+    location = {"path": "/", "type": gateway, "endpoint": endpoint.as_dict(), "timeout": site["harakiri"]}
+    draft.add_front(site, locations=[*_static(site), location])
 
 
 def _call(

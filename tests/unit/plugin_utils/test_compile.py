@@ -280,8 +280,8 @@ def place(**more: t.Any) -> Site:
             "uwsgi_vassals[0].name: the application name shop is taken already by uwsgi_instances[0].name",
         ),
         (
-            lambda: _uwsgi.uwsgi_plan({"vassals": [app(listen=[{"endpoint": "fastcgi://127.0.0.1:1"}])]}, FACTS, "me"),
-            "uwsgi_vassals[0].listen[0].endpoint: uWSGI listens with uwsgi or http here",
+            lambda: _uwsgi.uwsgi_plan({"vassals": [app(listen=[{"endpoint": "ws://127.0.0.1:1"}])]}, FACTS, "me"),
+            "uwsgi_vassals[0].listen[0].endpoint: uWSGI listens with uwsgi or http or fastcgi or scgi here",
         ),
         (
             lambda: _nginx.nginx_plan([place(type="uwsgi")], "me"),
