@@ -27,6 +27,8 @@ def application(environ, start_response):
     return [b"shop"]
 app = application
 """
+#: Node.js listens where its environment says.
+NODE = "require('express')().get('/', (_, answer) => answer.send('js')).listen(process.env.SOCKET);\n"
 #: A chat for programs: what is said comes back; ticks of a clock; a request that is held.
 CHAT = """\
 import time
@@ -81,6 +83,7 @@ ON_HOST = {
     "/srv/shop/shop/__init__.py": "",
     "/srv/shop/shop/wsgi.py": WSGI,
     "/srv/catalog/catalog.py": WSGI,
+    "/srv/js/app.js": NODE,
     "/srv/reviews/reviews.py": WSGI,
     "/srv/web/web.py": WSGI,
 }
