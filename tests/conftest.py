@@ -22,7 +22,7 @@ STATE = ROOT / ".lab"
 EVIDENCE = (
     "systemctl --failed --no-legend --plain; "
     "journalctl --no-pager --quiet -o short-monotonic -n 60 "
-    "-u 'apache2*' -u 'php*' -u 'nginx*' -u 'uwsgi*' -u 'mariadb*'; "
+    "-u 'apache2*' -u 'php*' -u 'nginx*' -u 'uwsgi*' -u 'app@*' -u 'mariadb*'; "
     "tail -n 15 /var/log/apache2*/*error*.log /var/log/nginx/*error.log /var/log/php*fpm*.log /var/log/uwsgi/*.log "
     "2>/dev/null"
 )
