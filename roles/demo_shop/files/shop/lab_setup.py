@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import typing as t
@@ -48,7 +49,11 @@ def _prepare(instance: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def _reload(users: set[str]) -> None:
-    """Ask the uWSGI masters of these users for a chain reload: one worker after the other takes the new code."""
+    """Let what runs as these users take the new code.
+
+    uWSGI's masters are asked for a chain reload, one worker after the other; mod_wsgi's processes to end after their
+    requests, for Apache to start new ones.
+    """
     for fifo in Path("/run/uwsgi").glob("*/fifo"):
         if fifo.owner() in users:
             # Without a reader the master is down, and will start with the new code anyway.
@@ -56,6 +61,10 @@ def _reload(users: set[str]) -> None:
                 descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
                 os.write(descriptor, b"c")
                 os.close(descriptor)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, KeyError):
+            if (process / "cmdline").read_bytes().startswith(b"(wsgi:") and process.owner() in users:
+                os.kill(int(process.name), signal.SIGUSR1)
 
 
 def main() -> int:

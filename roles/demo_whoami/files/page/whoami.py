@@ -92,13 +92,16 @@ def _socket(environ: Environ, server: t.Any) -> tuple[str | None, str | None]:
 
 def _gateway(environ: Environ, server: t.Any, address: str | None) -> str:
     if server:
-        speaking_http = server.opt.get("http-socket", [])
-        if not isinstance(speaking_http, list):
-            speaking_http = [speaking_http]
-        return "http" if address in map(_text, speaking_http) else "uwsgi"
+        for protocol in ("http", "fastcgi", "scgi"):
+            sockets = server.opt.get(f"{protocol}-socket", [])
+            if address in map(_text, sockets if isinstance(sockets, list) else [sockets]):
+                return protocol
+        return "uwsgi"
     if "mod_wsgi.version" in environ:
         return "mod_wsgi"
-    return "wsgi"
+    # An ASGI server that passes on what it was sent: SCGI's first words are the length of the body and this one.
+    sent = environ.get("asgi.scope", {}).get("extensions", {}).get("environ", {})
+    return "scgi" if "SCGI" in sent else "wsgi"
 
 
 def _text(value: t.Any) -> str | None:
