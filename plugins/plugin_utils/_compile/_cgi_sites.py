@@ -14,7 +14,7 @@ import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
-from ._draft import Draft, Site, backend_endpoint
+from ._draft import Draft, Site, backend
 from ._plan import check_path, check_unique
 
 _KEYS = ("root", "index")
@@ -59,7 +59,7 @@ def add_fastcgi_site(draft: Draft, site: Site, here: str) -> None:
         _refuse_variables(site, here)
     locations = []
     for number, (name, entry) in enumerate(zip(names, site["scripts"])):
-        endpoint = backend_endpoint(site, "fastcgi", _socket(name), here, number)
+        name, endpoint = backend(site, name, "fastcgi", _socket, here, number)
         if number and site["socket"] not in ("unix", "tcp"):
             raise DataError(f"{here}.socket", "one endpoint serves one program, and this site has several: unix or tcp")
         draft.add_endpoint(site, "backend", endpoint, f"{here}.scripts[{number}]", {})

@@ -89,18 +89,27 @@ class Draft:
         return str(site.get("front") or next(iter(self.drawing["fronts"])))
 
 
-def backend_endpoint(
-    site: Site, protocol: str, unix: str, here: str, number: int = 0, socket: t.Any = None
-) -> _endpoint.Endpoint:
-    """Return where a backend listens: ``unix`` and ``tcp`` stand for its usual place.
+def backend(
+    site: Site,
+    name: str,
+    protocol: str,
+    unix: t.Callable[[str], str],
+    here: str,
+    number: int = 0,
+    socket: t.Any = None,
+) -> tuple[str, _endpoint.Endpoint]:
+    """Return what a backend is called and where it listens: ``unix`` and ``tcp`` stand for its usual place.
 
+    Over TCP its port is part of its name: a site that changes its socket has both backends, until its front has moved.
+
+    :param unix: what a backend of a name has as Unix socket.
     :param number: of the backend among those of its site.
     :param socket: the backend's own choice, where it has one beside the site's.
     """
     choice = socket or site["socket"]
     if choice == "unix":
-        return _endpoint.parse(unix, f"{here}.socket", protocol)
-    if choice == "tcp":
-        port = site["port"] + TCP_OFFSET + number
-        return _endpoint.parse({"host": "127.0.0.1", "port": port}, f"{here}.socket", protocol)
-    return _endpoint.parse(choice, f"{here}.socket", protocol)
+        choice = unix(name)
+    elif choice == "tcp":
+        choice = {"host": "127.0.0.1", "port": site["port"] + TCP_OFFSET + number}
+    endpoint = _endpoint.parse(choice, f"{here}.socket", protocol)
+    return f"{name}-{endpoint.port}" if endpoint.port else name, endpoint

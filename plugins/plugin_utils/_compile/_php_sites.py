@@ -13,7 +13,7 @@ import typing as t
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from . import _php_fpm
-from ._draft import Draft, Site, backend_endpoint
+from ._draft import Draft, Site, backend
 from ._plan import check_unique
 
 _KEYS = ("root", "index", "front_controller", "aliases", "deny_php", "environment")
@@ -31,14 +31,14 @@ def add_php_site(draft: Draft, site: Site, here: str) -> None:
         keys = (*_KEYS, "user") if draft.front(site)["mpm"] == "itk" else _KEYS
         draft.add_front(site, keys, php={"handler": "mod_php", "admin_values": values})
         return
-    endpoint = backend_endpoint(site, "fastcgi", _php_fpm.default_socket(site["name"]), here)
+    name, endpoint = backend(site, site["name"], "fastcgi", _php_fpm.default_socket, here)
     draft.add_endpoint(site, "backend", endpoint, f"{here}.socket", {"path": _php_fpm.PING_PATH})
     if draft.front(site)["component"] == "nginx":
         draft.add_front(site, ("root", "index", "deny_php"), locations=_nginx_locations(site, endpoint, here))
     else:
         draft.add_front(site, _KEYS, php={"handler": "php_fpm", "endpoint": endpoint.as_dict(), "timeout": _TIMEOUT})
-    pool: Site = {key: site[key] for key in ("name", "user", "pm", "worker_mb", "workers") if key in site}
-    draft.plan["php_fpm_pools"].append({**pool, "listen": endpoint.as_dict(), "admin_values": values})
+    pool: Site = {key: site[key] for key in ("user", "pm", "worker_mb", "workers") if key in site}
+    draft.plan["php_fpm_pools"].append({**pool, "name": name, "listen": endpoint.as_dict(), "admin_values": values})
 
 
 def _aliases(site: Site, here: str) -> list[dict[str, str]]:

@@ -9,11 +9,10 @@
 from __future__ import annotations
 
 from . import _app_service
-from ._draft import Draft, Site, backend_endpoint
+from ._draft import Draft, Site, backend
 from ._plan import check_unique
 
 _SERVICE_KEYS = (
-    "name",
     "user",
     "command",
     "packages",
@@ -29,10 +28,10 @@ _AS_IT_COMES = "proxy_buffering off;\nproxy_request_buffering off;"
 
 
 def add_program_site(draft: Draft, site: Site, here: str) -> None:
-    endpoint = backend_endpoint(site, "http", _app_service.default_socket(site["name"]), here)
+    name, endpoint = backend(site, site["name"], "http", _app_service.default_socket, here)
     draft.add_endpoint(site, "backend", endpoint, f"{here}.socket", {"path": site["health_path"]})
     service = {key: site[key] for key in _SERVICE_KEYS if key in site}
-    service.update(endpoint=endpoint.as_dict(), probe_path=site["health_path"])
+    service.update(name=name, endpoint=endpoint.as_dict(), probe_path=site["health_path"])
     _app_service.check_service(service, here)
     draft.plan["app_services"].append(service)
     location: Site = {"path": "/", "type": "proxy", "endpoint": endpoint.as_dict(), "timeout": site["timeout"]}

@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
-from . import _uwsgi
-from ._draft import Draft, Site, backend_endpoint
+from . import _app_service, _uwsgi
+from ._draft import Draft, Site, backend
 from ._plan import check_unique
 
 #: Where the role aioscgi has put that server.
@@ -43,8 +44,10 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
     locations = _static(site)
     for number, (service, place) in enumerate(zip(services, places)):
         name = f"{site['name']}-{service['name']}" if emperor else site["name"]
-        unix = _uwsgi.default_socket(name, protocol=gateway)
-        endpoint = backend_endpoint(site, gateway, unix, place, number, service.get("socket"))
+        if gateway != "uwsgi":
+            name = f"{name}-{gateway}"
+        unix = functools.partial(_uwsgi.default_socket, protocol=gateway)
+        name, endpoint = backend(site, name, gateway, unix, place, number, service.get("socket"))
         draft.add_endpoint(site, "backend", endpoint, f"{place}.socket", {"path": service["mount"]})
         locations.append(
             {"path": service["mount"], "type": gateway, "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
@@ -80,9 +83,9 @@ def _add_aioscgi(draft: Draft, site: Site, here: str) -> None:
     """Add a service of aioscgi, one process with threads, whose socket systemd opens."""
     if site.get("processes"):
         raise DataError(f"{here}.processes", "aioscgi has one process; give the number of its threads")
-    name = site["name"]
     gateway = draft.gateway(site)
-    endpoint = backend_endpoint(site, gateway, f"scgi+unix:///run/app/{name}/www-data/scgi.sock", here)
+    unix = functools.partial(_app_service.default_socket, protocol=gateway)
+    name, endpoint = backend(site, f"{site['name']}-{gateway}", gateway, unix, here)
     draft.add_endpoint(site, "backend", endpoint, f"{here}.socket", {"path": "/"})
     app = site["application"]
     _uwsgi.check_module(app["module"], f"{here}.application.module")
