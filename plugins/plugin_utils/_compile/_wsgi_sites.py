@@ -25,12 +25,12 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
     if draft.gateway(site) == "mod_wsgi":
         _add_mod_wsgi(draft, site)
         return
-    backend = draft.drawing.get("backend") or draft.drawing["backends"][site["server"]]
-    if backend["component"] == "app_service":
+    server = draft.drawing.get("backend") or draft.drawing["backends"][site["server"]]
+    if server["component"] == "app_service":
         _add_aioscgi(draft, site, here)
         return
     gateway = draft.gateway(site)
-    emperor = backend["supervisor"] == "emperor"
+    emperor = server["supervisor"] == "emperor"
     if emperor:
         services = site["services"]
         if not services:
