@@ -416,3 +416,12 @@ def test_the_hosts_variables_choose_the_socket() -> None:
 )
 def test_nginx_spells_an_endpoint(endpoint: str, target: str, spelled: str) -> None:
     assert _nginx.nginx_pass(endpoint, target) == spelled
+
+
+@pytest.mark.parametrize("site", [blog(), shop(), services()], ids=lambda site: site["stack"])
+def test_a_backend_over_tcp_is_another_one(site: Site) -> None:
+    def names(planned: _stacks.StackPlan) -> list[str]:
+        backends = [*planned["php_fpm_pools"], *planned["uwsgi_instances"], *planned["uwsgi_vassals"]]
+        return [backend["name"] for backend in backends]
+
+    assert not set(names(plan(site))) & set(names(plan(site, "tcp")))

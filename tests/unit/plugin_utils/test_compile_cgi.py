@@ -117,7 +117,7 @@ def test_a_single_process_needs_nobody_to_watch_it() -> None:
 def test_several_programs_are_services_of_their_own() -> None:
     scripts = [SCRIPT, {"path": "/b", "script": "/usr/lib/app/Other One.fcgi".replace(" ", "_")}]
     planned = plan("fastcgi", site(scripts=scripts), socket="tcp")
-    assert [service["name"] for service in planned["app_services"]] == ["git-app", "git-other-one"]
+    assert [service["name"] for service in planned["app_services"]] == ["git-app-9085", "git-other-one-9086"]
     ports = [service["endpoint"]["port"] for service in planned["app_services"]]
     assert ports == [9085, 9086]
 

@@ -40,7 +40,9 @@ def test_front_program_and_probe_come_from_one_endpoint(socket: str, address: st
     location = planned["fronts"]["nginx"][0]["locations"][-1]
     assert service["endpoint"] == location["endpoint"] == planned["endpoints"][1]["probe"]["endpoint"]
     assert _nginx.nginx_pass(location["endpoint"]) == f"http://{address}"
-    (unit,) = (file for file in app_service_plan([service], "me")["files"] if file.get("path") == "js.env")
+    (unit,) = (
+        file for file in app_service_plan([service], "me")["files"] if file.get("path") == f"{service['name']}.env"
+    )
     assert unit["vars"]["app"]["exec_start"] == f"/usr/bin/app {address}"
 
 

@@ -58,9 +58,11 @@ def backend(planned: _stacks.StackPlan) -> t.Any:
 
 def test_a_site_keeps_its_application_when_the_stack_changes() -> None:
     ends = {stack: plan(shop(stack)) for stack in ("nginx_uwsgi_monolith", "apache_uwsgi", "scgi")}
-    names = ("name", "user", "path", "module", "environment", "mount")
-    apps = [{key: planned["uwsgi_instances"][0][key] for key in names} for planned in ends.values()]
+    keys = ("user", "path", "module", "environment", "mount")
+    apps = [{key: planned["uwsgi_instances"][0][key] for key in keys} for planned in ends.values()]
     assert apps[0] == apps[1] == apps[2]
+    # Another protocol is another instance, so that both serve while the front server changes.
+    assert [planned["uwsgi_instances"][0]["name"] for planned in ends.values()] == ["shop", "shop", "shop-scgi"]
     assert not plan(shop("apache_mod_wsgi"))["uwsgi_instances"]
 
 
@@ -69,9 +71,9 @@ def test_a_site_keeps_its_application_when_the_stack_changes() -> None:
     [
         (shop("apache_uwsgi"), "unix", {"protocol": "uwsgi", "unix": "/run/uwsgi/shop/www-data/uwsgi.sock"}),
         (shop("apache_uwsgi"), "tcp", {"protocol": "uwsgi", "host": "127.0.0.1", "port": 9083}),
-        (shop("scgi"), "unix", {"protocol": "scgi", "unix": "/run/uwsgi/shop/www-data/scgi.sock"}),
+        (shop("scgi"), "unix", {"protocol": "scgi", "unix": "/run/uwsgi/shop-scgi/www-data/scgi.sock"}),
         (shop("scgi", front="apache"), "tcp", {"protocol": "scgi", "host": "127.0.0.1", "port": 9083}),
-        (shop("scgi", server="aioscgi"), "unix", {"protocol": "scgi", "unix": "/run/app/shop/www-data/scgi.sock"}),
+        (shop("scgi", server="aioscgi"), "unix", {"protocol": "scgi", "unix": "/run/app/shop-scgi/www-data/scgi.sock"}),
     ],
     ids=["uwsgi unix", "uwsgi tcp", "scgi unix", "scgi tcp", "aioscgi unix"],
 )
@@ -93,7 +95,7 @@ def test_each_protocol_of_uwsgi_has_its_option_and_its_socket() -> None:
         ("socket", "/run/uwsgi/shop/www-data/uwsgi.sock"),
         ("http-socket", "/run/uwsgi/shop/www-data/http.sock"),
         ("fastcgi-socket", "/run/uwsgi/shop/www-data/fastcgi.sock"),
-        ("scgi-socket", "/run/uwsgi/shop/www-data/scgi.sock"),
+        ("scgi-socket", "/run/uwsgi/shop-scgi/www-data/scgi.sock"),
     ]
 
 
