@@ -95,7 +95,7 @@ def test_each_protocol_of_uwsgi_has_its_option_and_its_socket() -> None:
         ("socket", "/run/uwsgi/shop/www-data/uwsgi.sock"),
         ("http-socket", "/run/uwsgi/shop/www-data/http.sock"),
         ("fastcgi-socket", "/run/uwsgi/shop/www-data/fastcgi.sock"),
-        ("scgi-socket", "/run/uwsgi/shop-scgi/www-data/scgi.sock"),
+        ("scgi-socket", "/run/uwsgi/shop/www-data/scgi.sock"),
     ]
 
 
