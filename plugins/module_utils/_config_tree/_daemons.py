@@ -135,6 +135,7 @@ class Daemon:
 
 class Nginx(Daemon):
     program = "nginx"
+    _SERVER = re.compile(r"^\s*server\s*\{", re.MULTILINE)
     _IPV6ONLY = re.compile(r"^\s*listen\s+(\S+)[^;]*\sipv6only=(on|off)", re.MULTILINE)
     #: Shared memory that outlives a reload where name and size stay, and then has to be used for the same.
     _ZONE = re.compile(
@@ -143,10 +144,19 @@ class Nginx(Daemon):
     )
 
     def units(self, tree: Tree) -> dict[str, bool]:
-        return {self.service: tree.exists("nginx.conf")}
+        return {self.service: self._serves(tree)}
 
     def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         return [Command(["nginx", "-t"])] if tree.exists("nginx.conf") else []
+
+    def _serves(self, tree: Tree) -> bool:
+        """Is there a server, in whichever file may be included?"""
+        if not tree.exists("nginx.conf"):
+            return False
+        places = ("nginx.conf", "sites-enabled/*", "conf.d/*")
+        likely = [path for place in places for path in tree.paths(place)]
+        rest = (path for path in tree.fingerprint() if not path.startswith("sites-available/"))
+        return any(self._SERVER.search(tree.read(path)) for path in (*likely, *rest))
 
     def facts(self, unit: str, tree: Tree) -> Facts:
         files = ["nginx.conf", *tree.paths("conf.d/*.conf"), *tree.paths("sites-enabled/*")]
