@@ -155,7 +155,7 @@ class Nginx(Daemon):
             return False
         places = ("nginx.conf", "sites-enabled/*", "conf.d/*")
         likely = [path for place in places for path in tree.paths(place)]
-        rest = (path for path in tree.fingerprint() if not path.startswith("sites-available/"))
+        rest = (path for path in tree.fingerprint() if not path.startswith("sites-available"))
         return any(self._SERVER.search(tree.read(path)) for path in (*likely, *rest))
 
     def facts(self, unit: str, tree: Tree) -> Facts:

@@ -62,7 +62,7 @@ class Tree:
         try:
             with open(os.path.join(self.base, path), encoding="utf-8", errors="replace") as file:
                 return file.read()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return ""
 
     def exists(self, path: str) -> bool:

@@ -40,7 +40,11 @@ def tree(base: pathlib.Path, files: dict[str, str]) -> Tree:
     ("daemon", "files", "units"),
     [
         ("nginx", {}, {"nginx.service": False}),
-        ("nginx", {"nginx.conf": ""}, {"nginx.service": True}),
+        ("nginx", {"nginx.conf": "http {}", "sites-available/a": "server {"}, {"nginx.service": False}),
+        ("nginx", {"nginx.conf": "http {\n  server {\n"}, {"nginx.service": True}),
+        ("nginx", {"nginx.conf": "", "sites-enabled/a": "server {"}, {"nginx.service": True}),
+        ("nginx", {"nginx.conf": "", "stream/tcp/a": "server {"}, {"nginx.service": True}),
+        ("nginx", {"sites-enabled/a": "server {"}, {"nginx.service": False}),
         ("apache", {"sites-available/a.conf": ""}, {"apache2@blog.service": False}),
         ("apache", {"sites-enabled/a.conf": ""}, {"apache2@blog.service": True}),
         ("apache", {"sites-enabled/a.conf.dpkg-old": ""}, {"apache2@blog.service": False}),
