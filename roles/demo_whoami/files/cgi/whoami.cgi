@@ -178,8 +178,8 @@ sub answer {
     print "Cache-Control: no-store\r\nVary: Accept\r\nX-Content-Type-Options: nosniff\r\n\r\n", $body;
 }
 
-# As FastCGI, descriptor 0 is the listening socket; as CGI, it is the request's body.
-if (-S STDIN) {
+# As FastCGI, descriptor 0 is a listening socket; as CGI, it is the request's body: a file, a pipe, or a socket with a peer.
+if (-S STDIN && !getpeername STDIN) {
     require FCGI;
     my $request = FCGI::Request();
     answer(1) while $request->Accept() >= 0;
