@@ -63,6 +63,8 @@ class Uwsgi(Http):
         target = self.check.path or "/"
         variables = {
             **_cgi_variables(self.check, target),
+            # Empty, but there: without it, wsgiref.validate fails.
+            "SCRIPT_NAME": "",
             "PATH_INFO": unquote(target.partition("?")[0]),
             **self.check.params,
         }
