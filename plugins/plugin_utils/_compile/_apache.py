@@ -176,9 +176,11 @@ def apache_plan(
     facts: t.Mapping[str, t.Any] | None = None,
     python_version: str = "3.11",
     share: float = 0.5,
+    mark: bool = True,
 ) -> ApachePlan:
     """Return files, modules, packages, listeners, probes and required paths of the sites that ``owner`` declares.
 
+    :param mark: whether the local fact tells these sites; otherwise that of the run before stays.
     :param facts: the host's, for the number of mod_wsgi's processes where no site says it.
     :raises DataError: with the path of the wrong value, or for a combination that cannot work.
     """
@@ -212,7 +214,7 @@ def apache_plan(
     plan["files"] += sysusers(users, "-".join(part for part in (owner, "apache", instance_name) if part))
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
-    if checked:
+    if checked and mark:
         plan["files"].append(marker(owner, "apache", instance_name, mpm=mpm, sites=site_ports(checked)))
     return plan
 

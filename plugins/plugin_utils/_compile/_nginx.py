@@ -43,9 +43,12 @@ def nginx_pass(value: t.Any, target: str = "") -> str:
     return f"unix:{endpoint.unix}" if endpoint.unix is not None else endpoint.address
 
 
-def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_sites") -> Plan:
+def nginx_plan(
+    sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_sites", mark: bool = True
+) -> Plan:
     """Return files, listeners, probes and required paths of the sites that ``owner`` declares.
 
+    :param mark: whether the local fact tells these sites; otherwise that of the run before stays.
     :raises DataError: with the path of the wrong value.
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("nginx")["nginx_sites"], sites, where)
@@ -55,7 +58,7 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     caches = [f"d {site['cache']['path']} 0700 www-data root\n" for site in checked if site.get("cache")]
     if caches:
         plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-nginx.conf", "content": "".join(caches)})
-    if checked:
+    if checked and mark:
         plan["files"].append(marker(owner, "nginx", sites=site_ports(checked)))
     return plan
 

@@ -72,7 +72,8 @@ class HostPlan(t.TypedDict):
     uwsgi_instances: list[dict[str, t.Any]]
     uwsgi_vassals: list[dict[str, t.Any]]
     app_services: list[dict[str, t.Any]]
-    #: Calls of the front servers' components, each with what it takes over from the others.
+    #: Calls of the front servers' components. One whose sites another one ``takes_over`` has ``prune`` false: it serves on
+    #: until then, and is called once more.
     fronts: list[dict[str, t.Any]]
     #: Components that have something to do here, or to remove.
     components: list[str]
@@ -141,6 +142,9 @@ def host_plan(
             _add_fronts(fronts, mark, [], where)
     for front in fronts.values():
         front["takes_over"] = _taken_over(front, fronts, marks)
+    givers = {tree["root"] for front in fronts.values() for tree in front["takes_over"]}
+    for front in fronts.values():
+        front["prune"] = _tree(front)["root"] not in givers
     # nginx last: it may stand in front of an Apache, which then has to answer.
     plan["fronts"] = sorted(fronts.values(), key=lambda front: bool(front["component"] == "nginx"))
     present = {
@@ -179,12 +183,15 @@ def _taken_over(
         stays = {site["name"] for site in fronts[_front_name(mark)]["sites"] if site["port"] not in wanted}
         lost = {name: port for name, port in mark["sites"].items() if port in wanted and name not in stays}
         if lost:
-            tree = NGINX_TREE if mark["component"] == "nginx" else apache_tree(mark["instance"])
             paths = [f"{kind}/{name}.conf" for name in lost for kind in ("sites-enabled", "sites-available")]
             if mark["component"] == "apache":
                 paths += [f"ports-enabled/{port}.conf" for port in sorted(set(lost.values()))]
-            found.append({**tree, "paths": paths})
+            found.append({**_tree(mark), "paths": paths})
     return found
+
+
+def _tree(front: t.Mapping[str, t.Any]) -> dict[str, str]:
+    return NGINX_TREE if front["component"] == "nginx" else apache_tree(front["instance"])
 
 
 def _front_name(front: t.Mapping[str, t.Any]) -> str:

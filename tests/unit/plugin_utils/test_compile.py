@@ -365,8 +365,14 @@ def test_a_front_server_takes_over_the_sites_whose_ports_it_wants() -> None:
         "two": mark("nginx", sites={"shop": 8083}),
     }
     sites = [prefork(name="blog", port=8082), blog(name="news", port=8085), prefork(name="new", port=8083)]
-    fronts = {front["name"]: front["takes_over"] for front in _stacks.host_plan(sites, {}, left)["fronts"]}
-    assert fronts == {
+    planned = _stacks.host_plan(sites, {}, left)["fronts"]
+    # Who loses a site serves it until the other one has it.
+    assert {front["name"]: front["prune"] for front in planned} == {
+        "apache event": False,
+        "nginx": False,
+        "apache prefork": True,
+    }
+    assert {front["name"]: front["takes_over"] for front in planned} == {
         "apache event": [],
         "nginx": [],
         "apache prefork": [
