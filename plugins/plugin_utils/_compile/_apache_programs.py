@@ -56,7 +56,9 @@ def _complete_fcgid(location: Location, here: str) -> None:
     location.setdefault("processes", 2)
     for number, word in enumerate(location["arguments"]):
         if not re.match(r"^[^\s\"'\\]+$", word):
-            raise DataError(f"{here}.arguments[{number}]", f"{word!r} has a blank or a quote, which mod_fcgid cannot pass on")
+            raise DataError(
+                f"{here}.arguments[{number}]", f"{word!r} has a blank or a quote, which mod_fcgid cannot pass on"
+            )
 
 
 def _complete_wsgi(location: Location, site: t.Mapping[str, t.Any], here: str) -> None:

@@ -43,9 +43,7 @@ def nginx_pass(value: t.Any, target: str = "") -> str:
     return f"unix:{endpoint.unix}" if endpoint.unix is not None else endpoint.address
 
 
-def nginx_plan(
-    sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_sites", mark: bool = True
-) -> Plan:
+def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_sites", mark: bool = True) -> Plan:
     """Return files, listeners, probes and required paths of the sites that ``owner`` declares.
 
     :param mark: whether the local fact tells these sites; otherwise that of the run before stays.
