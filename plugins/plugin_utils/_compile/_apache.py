@@ -17,7 +17,7 @@ from .. import _sizing, _spec
 from ._apache_programs import complete_program, program_files, program_requires, program_users, size_processes
 from ._apache_proxied import complete_proxied, proxied_modules
 from ._facts import Host
-from ._front import add_sites, check_site, site_endpoint, site_ports
+from ._front import add_sites, check_site, site_endpoint, site_listens
 from ._locations import complete_location
 from ._plan import Plan, check_path, check_text, check_unique, check_user, empty_plan, marker, sysusers
 
@@ -215,7 +215,7 @@ def apache_plan(
     if f"php{php_version}" in extra:
         plan["packages"].append(f"libapache2-mod-php{php_version}")
     if checked and mark:
-        plan["files"].append(marker(owner, "apache", instance_name, mpm=mpm, sites=site_ports(checked)))
+        plan["files"].append(marker(owner, "apache", instance_name, mpm=mpm, sites=site_listens(checked)))
     return plan
 
 

@@ -44,9 +44,11 @@ def add_sites(
     check_server_names(sites, where)
 
 
-def site_ports(sites: list[Site]) -> dict[str, int]:
-    """Return the TCP port of each site, by its name."""
-    return {site["name"]: site["port"] for site in sites}
+def site_listens(sites: list[Site]) -> dict[str, str]:
+    """Return where each site listens, by its name: a port, or an address and a port."""
+    return {
+        site["name"]: f"{site['address']}:{site['port']}" if site["address"] else str(site["port"]) for site in sites
+    }
 
 
 def site_endpoint(site: t.Mapping[str, t.Any], here: str) -> _endpoint.Endpoint:

@@ -15,7 +15,7 @@ import typing as t
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
-from ._front import add_sites, check_site, site_endpoint, site_ports
+from ._front import add_sites, check_site, site_endpoint, site_listens
 from ._locations import SPEAKS, complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
 
@@ -57,7 +57,7 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     if caches:
         plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-nginx.conf", "content": "".join(caches)})
     if checked and mark:
-        plan["files"].append(marker(owner, "nginx", sites=site_ports(checked)))
+        plan["files"].append(marker(owner, "nginx", sites=site_listens(checked)))
     return plan
 
 

@@ -181,11 +181,12 @@ def _taken_over(
         if mark["component"] not in ("apache", "nginx") or _front_name(mark) == front["name"]:
             continue
         stays = {site["name"] for site in fronts[_front_name(mark)]["sites"] if site["port"] not in wanted}
-        lost = {name: port for name, port in mark["sites"].items() if port in wanted and name not in stays}
+        listens = {name: str(listen) for name, listen in mark["sites"].items() if name not in stays}
+        lost = {name: listen for name, listen in listens.items() if int(listen.rpartition(":")[2]) in wanted}
         if lost:
             paths = [f"{kind}/{name}.conf" for name in lost for kind in ("sites-enabled", "sites-available")]
             if mark["component"] == "apache":
-                paths += [f"ports-enabled/{port}.conf" for port in sorted(set(lost.values()))]
+                paths += [f"ports-enabled/{listen}.conf" for listen in sorted(set(lost.values()))]
             found.append({**_tree(mark), "paths": paths})
     return found
 
