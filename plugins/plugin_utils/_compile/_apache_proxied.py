@@ -28,6 +28,11 @@ def complete_proxied(site: t.Mapping[str, t.Any], here: str) -> None:
     for key in ("mb", "max_kb"):
         if cache[key] < 1:
             raise DataError(f"{here}.cache.{key}", f"{cache[key]} is nothing; at least 1")
+    # The memory is cut into parts, more and larger ones with its size, and an answer has to fit into one of them.
+    largest = 120 << (cache["mb"].bit_length() - 1) // 2
+    if cache["max_kb"] > largest:
+        problem = f"the largest answer that {cache['mb']} MiB have room for is {largest} KiB; raise mb, or lower this"
+        raise DataError(f"{here}.cache.max_kb", problem)
     for number, path in enumerate(cache["paths"]):
         check_path(path, f"{here}.cache.paths[{number}]")
 
