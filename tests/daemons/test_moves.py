@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A site moves from one stack to another by one word of its description, while somebody visits it all the time.
+
+Every stack of a family is left for every other one, on a tour without detours. What a stack leaves behind shows when
+the site comes back to a stack from another one than before: the host then has to look as it did the last time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+
+from playbooks import Stand
+
+if t.TYPE_CHECKING:
+    from conftest import Host, NewHost
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CLIENT = "/root/steady.py"
+STOP = "/run/steady.stop"
+PORT = 8300
+#: Longest time without an answer that a move may cost, in seconds.
+LONGEST = 1.0
+
+PHP = '<?php echo php_sapi_name(), " ", posix_getpwuid(posix_geteuid())["name"];'
+WSGI = """def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
+"""
+SITES: dict[str, dict[str, t.Any]] = {
+    "php": {"name": "mover", "port": PORT, "root": "/srv/mover", "index": ["index.php"], "user": "mover"},
+    "wsgi": {
+        "name": "mover",
+        "port": PORT,
+        "user": "mover",
+        "application": {"path": "/srv/mover", "module": "app:application"},
+    },
+}
+#: Stack, and what else is another word.
+TARGETS: dict[str, list[dict[str, str]]] = {
+    "php": [
+        {"stack": "apache_prefork_mod_php"},
+        {"stack": "apache_event_php_fpm"},
+        {"stack": "apache_event_php_fpm", "socket": "tcp"},
+        {"stack": "nginx_php_fpm"},
+        {"stack": "apache_worker_php_fpm"},
+        {"stack": "apache_itk_mod_php"},
+    ],
+    "wsgi": [
+        {"stack": "nginx_uwsgi_monolith"},
+        {"stack": "nginx_uwsgi_monolith", "socket": "tcp"},
+        {"stack": "apache_uwsgi"},
+        {"stack": "apache_mod_wsgi"},
+        {"stack": "scgi"},
+    ],
+}
+TREES = "/etc/apache2* /etc/nginx /etc/php /etc/uwsgi /etc/app-service /etc/systemd/system /etc/*.d /run/php /run/uwsgi"
+
+
+def tour(count: int) -> list[int]:
+    """Every one of ``count`` places after every other one, once: an Eulerian circuit of the complete graph."""
+    left = {place: [other for other in range(count) if other != place] for place in range(count)}
+    way, stack = [], [0]
+    while stack:
+        if left[stack[-1]]:
+            stack.append(left[stack[-1]].pop())
+        else:
+            way.append(stack.pop())
+    return way[::-1]
+
+
+def test_the_tour_has_every_move_once() -> None:
+    way = tour(5)
+    moves = list(zip(way, way[1:]))
+    assert len(moves) == len(set(moves)) == 20
+
+
+@contextlib.contextmanager
+def visitor(host: Host) -> t.Iterator[dict[str, t.Any]]:
+    host.run("tee", CLIENT, stdin=(ROOT / "tests/support/steady.py").read_text(encoding="utf-8"))
+    host.shell(f"rm -f {STOP}")
+    seen: dict[str, t.Any] = {}
+    argv = ["docker", "exec", host.name, "python3", CLIENT, "--port", str(PORT), "--stop", STOP]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as client:
+        try:
+            yield seen
+        finally:
+            host.shell(f"touch {STOP}")
+            output, _errors = client.communicate()
+    seen.update(json.loads(output))
+
+
+def traces(host: Host) -> str:
+    """Everything on the host that has to do with the site: files, sockets, units, and who listens on its ports."""
+    units = "'*apache2*' '*php*' nginx.service '*uwsgi*' 'app@*'"
+    return host.shell(
+        f"find {TREES} -name '*mover*' 2>/dev/null | sort; grep -rIl mover {TREES} 2>/dev/null | sort; "
+        f"systemctl list-units --plain --no-legend --state=active {units} | cut -d' ' -f1; "
+        f"ss -Hlntx | grep -E 'mover|:{PORT}|:{PORT + 1000}' | awk '{{print $5}}' | sort"
+    ).stdout
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def host(request: pytest.FixtureRequest, new_module_host: NewHost) -> Host:
+    if shutil.which("docker") is None:
+        pytest.skip("needs a Docker engine; `make lab` finds or installs one")
+    made = new_module_host("moves", request.param)
+    made.shell("mkdir -p /srv/mover; chmod 0755 /srv/mover")
+    made.run("tee", "/srv/mover/index.php", stdin=PHP)
+    made.run("tee", "/srv/mover/app.py", stdin=WSGI)
+    return made
+
+
+#: Each family once, since it takes minutes.
+@pytest.mark.parametrize(("host", "family"), [("bookworm", "php"), ("trixie", "wsgi")], indirect=["host"])
+def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: str) -> None:
+    stand = Stand(host.name, tmp_path)
+    targets = TARGETS[family]
+    sites = [{**SITES[family], **target} for target in targets]
+    names = [" ".join(target.values()) for target in targets]
+    first, *way = tour(len(targets))
+    run = stand.site([sites[first]])
+    assert run.code == 0, run.output[-4000:]
+    looks = {first: traces(host)}
+    moves = {}
+    with visitor(host) as seen:
+        before = first
+        for place in way:
+            began = float(host.shell("cut -d' ' -f1 /proc/uptime").stdout)
+            run = stand.site([sites[place]])
+            assert run.code == 0, f"{names[before]} -> {names[place]}: {run.output[-4000:]}"
+            moves[began] = f"{names[before]} -> {names[place]}"
+            if place not in looks:
+                again = stand.site([sites[place]])
+                assert (again.code, again.recap("changed")) == (0, 0), f"{names[place]}: {again.output[-4000:]}"
+            assert looks.setdefault(place, traces(host)) == traces(host), moves[began]
+            before = place
+    costs: dict[str, float] = dict.fromkeys(moves.values(), 0.0)
+    for outage in seen["outages"]:
+        move = max(began for began in moves if began < outage["ended"])
+        costs[moves[move]] += outage["ended"] - outage["began"]
+    print(json.dumps({"requests": seen["requests"], "costs": costs, "outages": seen["outages"]}, indent=1))
+    assert {move: cost for move, cost in costs.items() if cost >= LONGEST} == {}
+    assert seen["requests"] > 100
