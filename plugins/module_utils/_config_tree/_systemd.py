@@ -22,6 +22,10 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree i
 
 _UNITS = "/etc/systemd/system/"
 _KINDS = (".service", ".socket")
+#: What systemd says each time, and what it says on hosts with both kinds of control groups.
+_CHATTER = re.compile(
+    r"Start(ing|ed) |Stopp(ing|ed) |Listening on |\S+: Scheduled restart|Failed to attach \d+ to compat systemd cgroup "
+)
 
 
 class Systemd(Daemon):
@@ -63,6 +67,9 @@ class Systemd(Daemon):
         if not new.get("reloads"):
             return "its configuration changed, and its unit has no ExecReload"
         return ""
+
+    def summary(self, output: str) -> str:
+        return "\n".join(line for line in output.splitlines() if not _CHATTER.match(line))
 
     def keeps_listening(self, unit: str, tree: Tree) -> bool:
         return unit in {f"{socket[: -len('.socket')]}.service" for socket in _links(tree, ".socket").values()}

@@ -189,6 +189,8 @@ class Units:
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
         """The old tree is back: bring every unit that was touched back to what it was."""
         deadline = time.monotonic() + self._timeout
+        # Where they shall listen is for the new tree.
+        self._listen = {}
         for name, decision in decisions.items():
             self._deadline = deadline
             before = self.before.get(name)

@@ -186,6 +186,8 @@ def _files(app: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         {"path": f"{name}.service", "link": f"{unit}.service"},
         {"path": f"{name}.env", "template": "app.env.j2", "secret": True, **extra},
     ]
+    if app["files"]:
+        files.append({"path": name, "state": "directory", "mode": "0750", "owner": "root", "group": app["user"]})
     for file, content in app["files"].items():
         files.append({"path": f"{name}/{file}", "content": content, "mode": "0640", "group": app["user"]})
     if app["activation"] == "none":
