@@ -76,6 +76,72 @@ SITES: list[dict[str, t.Any]] = [
             ],
         ],
     },
+    {
+        "site": "blog-proxy",
+        "stack": "reverse_proxy",
+        "title": "WordPress",
+        "port": 8106,
+        "whoami": [{"path": "/whoami/"}],
+        "endpoints": [
+            _endpoint("front", protocol="http", host="0.0.0.0", port=8106),
+            _endpoint("backend", protocol="http", host="127.0.0.1", port=9106),
+            _endpoint("backend", protocol="fastcgi", unix="/run/php/blog-proxy.sock"),
+        ],
+    },
+    {
+        "site": "git-cgi",
+        "stack": "cgi",
+        "title": "gitweb",
+        "port": 8085,
+        "whoami": [{"path": "/whoami"}],
+        "endpoints": [_endpoint("front", protocol="http", host="0.0.0.0", port=8085)],
+    },
+    {
+        "site": "git-fcgiwrap",
+        "stack": "cgi",
+        "front_name": "nginx",
+        "title": "gitweb",
+        "port": 8087,
+        "whoami": [{"path": "/whoami"}],
+        "endpoints": [
+            _endpoint("front", protocol="http", host="0.0.0.0", port=8087),
+            _endpoint("backend", protocol="fastcgi", unix="/run/app/git-fcgiwrap/www-data/fastcgi.sock"),
+        ],
+    },
+    {
+        "site": "git-fastcgi",
+        "stack": "fastcgi",
+        "title": "gitweb",
+        "port": 8088,
+        "boxes": ["gitweb", "whoami"],
+        "whoami": [{"name": "whoami", "path": "/whoami"}],
+        "endpoints": [
+            _endpoint("front", protocol="http", host="0.0.0.0", port=8088),
+            _endpoint("backend", protocol="fastcgi", unix="/run/app/git-fastcgi-gitweb/www-data/fastcgi.sock"),
+            _endpoint("backend", protocol="fastcgi", unix="/run/app/git-fastcgi-whoami/www-data/fastcgi.sock"),
+        ],
+    },
+    {
+        "site": "scgi-apache",
+        "stack": "scgi",
+        "front_name": "apache",
+        "program": "aioscgi",
+        "title": "WSGI",
+        "port": 8092,
+        "whoami": [{"path": "/"}],
+        "endpoints": [
+            _endpoint("front", protocol="http", host="0.0.0.0", port=8092),
+            _endpoint("backend", protocol="scgi", unix="/run/app/scgi-apache-scgi/www-data/scgi.sock"),
+        ],
+    },
+    {
+        "site": "git-perl",
+        "stack": "apache_mod_perl",
+        "title": "gitweb",
+        "port": 8097,
+        "whoami": [{"path": "/whoami"}],
+        "endpoints": [_endpoint("front", protocol="http", host="0.0.0.0", port=8097)],
+    },
 ]
 
 
@@ -89,8 +155,11 @@ def render(language: str, sites: list[dict[str, t.Any]] | None = None) -> str:
     for site in SITES if sites is None else sites:
         defaults = yaml.safe_load((ROLES / site["stack"] / "defaults/main.yml").read_text("utf-8"))
         drawing = defaults[f"{site['stack']}_drawing"]
-        front = next(iter(drawing["fronts"].values()))
-        complete.append({"drawing": drawing, "front": front, **words["stacks"][site["stack"]], **site})
+        front = drawing["fronts"][site.get("front_name", next(iter(drawing["fronts"])))]
+        server = drawing.get("backend") or drawing.get("backends", {}).get(site.get("program", "uwsgi"), {})
+        emperor = server.get("supervisor") == "emperor"
+        backend = front.get("wrapper") or ("emperor" if emperor else server.get("component", ""))
+        complete.append({"drawing": drawing, "front": front, "backend": backend, **words["stacks"][site["stack"]], **site})
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((ROLE / "templates/index.html.j2").read_text("utf-8"))
     return template.render(texts=words, sites=complete, host="localhost")

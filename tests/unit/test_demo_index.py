@@ -27,7 +27,9 @@ def _words(drawing: ElementTree.Element) -> list[str]:
 
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_every_site_has_a_drawing_of_its_stack(language: str) -> None:
-    prefork, event, monolith, services = map(_words, _drawings(index_page.render(language)))
+    texts = index_page.texts(language)
+    drawings = list(map(_words, _drawings(index_page.render(language))))
+    prefork, event, monolith, services, proxy, cgi, fcgiwrap, fastcgi, scgi, perl = drawings
     assert "Apache" in prefork
     assert "MPM prefork" in prefork
     assert prefork.count("PHP") > 1
@@ -35,6 +37,15 @@ def test_every_site_has_a_drawing_of_its_stack(language: str) -> None:
     assert {"nginx", "uwsgi · tcp", "uWSGI"} <= set(monolith)
     assert services.count("uwsgi · unix") == 3
     assert {"web", "catalog", "reviews", "http · unix"} <= set(services)
+    # One behind the other: nginx, Apache, PHP-FPM.
+    ways = ["nginx", "http · tcp", "Apache", "fastcgi · unix", "PHP-FPM"]
+    assert [word for word in proxy if word in ways] == ways
+    assert {"cgi · fork, exec", "gitweb", texts["started_cgi"], "MPM prefork"} <= set(cgi)
+    assert {"nginx", "fastcgi · unix", "fcgiwrap", texts["backend_fcgiwrap"]} <= set(fcgiwrap)
+    assert fastcgi.count("fastcgi · unix") == 2
+    assert {"gitweb", "whoami"} <= set(fastcgi)
+    assert {"Apache", "scgi · unix", "aioscgi"} <= set(scgi)
+    assert perl.count("Perl") == 7
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
@@ -50,7 +61,7 @@ def test_all_boxes_and_processes_lie_inside_the_picture(language: str) -> None:
 
 def test_nothing_comes_from_elsewhere() -> None:
     page = index_page.render("en")
-    assert re.findall(r'(?:src|href)="(?!http://localhost:808\d/)([^"]+)"', page) == [
+    assert re.findall(r'(?:src|href)="(?!http://localhost:8\d{3}/)([^"]+)"', page) == [
         "icon.svg",
         "index.css",
         "index.js",
@@ -82,9 +93,8 @@ def test_data_is_escaped(field: str) -> None:
 def test_no_text_of_the_catalogue_is_without_use(language: str) -> None:
     template = (index_page.ROLE / "templates/index.html.j2").read_text("utf-8")
     direct = set(re.findall(r"texts\.(\w+)", template))
-    indirect = {f"role_{role}" for role in ("front", "backend", "internal")} | {
-        "supervisor_emperor",
-        "supervisor_systemd",
-    }
+    indirect = {f"role_{role}" for role in ("front", "backend", "internal")}
+    indirect |= {f"started_{gateway}" for gateway in ("cgi", "fcgid", "mod_wsgi")}
+    indirect |= {f"backend_{name}" for name in ("php_fpm", "uwsgi", "emperor", "app_service", "fcgiwrap")}
     facts = {"pid", "ppid", "user", "sapi", "gateway", "socket", "stacks"}
     assert set(index_page.texts(language)) == direct | indirect | facts
