@@ -104,7 +104,7 @@ def traces(host: Host) -> str:
     units = "'*apache2*' '*php*' nginx.service '*uwsgi*' 'app@*'"
     return host.shell(
         f"find {TREES} -name '*mover*' 2>/dev/null | sort; grep -rIl mover {TREES} 2>/dev/null | sort; "
-        f"systemctl list-units --plain --no-legend --state=active {units} | cut -d' ' -f1; "
+        f"systemctl list-units --plain --no-legend --type=service,socket --state=active {units} | cut -d' ' -f1; "
         f"ss -Hlntx | grep -E 'mover|:{PORT}|:{PORT + 1000}' | awk '{{print $5}}' | sort"
     ).stdout
 
