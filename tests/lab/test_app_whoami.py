@@ -16,6 +16,10 @@ from visitor import Visitor, on_host, url_of
 PAGES: list[tuple[str, str, dict[str, t.Any]]] = [
     ("blog-prefork", "/whoami/", {"sapi": "apache2handler", "gateway": "none", "mpm": "prefork", "user": "www-data"}),
     ("blog-event", "/whoami/", {"sapi": "fpm-fcgi", "gateway": "fastcgi", "user": "blog-event", "pool": "blog-event"}),
+    ("blog-worker", "/whoami/", {"sapi": "fpm-fcgi", "mpm": "worker", "user": "blog-worker", "pool": "blog-worker"}),
+    ("neighbour-one", "/whoami/", {"sapi": "apache2handler", "mpm": "itk", "user": "neighbour-one"}),
+    ("blog-nginx", "/whoami/", {"sapi": "fpm-fcgi", "gateway": "fastcgi", "user": "blog-nginx", "pool": "blog-nginx"}),
+    ("wiki", "/whoami/", {"sapi": "fpm-fcgi", "gateway": "fastcgi", "user": "wiki", "pool": "wiki-9099"}),
     ("shop", "/whoami", {"gateway": "uwsgi", "user": "shop"}),
     ("shop-services", "/whoami", {"gateway": "uwsgi", "user": "shop-web", "script_name": ""}),
     ("shop-services", "/catalog/whoami", {"user": "shop-catalog", "script_name": "/catalog", "path_info": "/whoami"}),
@@ -55,6 +59,8 @@ def test_html_escapes_what_it_echoes(page: tuple[Visitor, str, dict[str, t.Any]]
 def test_agrees_with_ps(page: tuple[Visitor, str, dict[str, t.Any]]) -> None:
     visitor, path, _expected = page
     found = visitor.get(f"{path}?format=json").json()
+    if found["mpm"] == "itk":
+        pytest.skip("a process of mpm-itk ends with its connection: the Molecule scenario asks ps on an open one")
     user, parent, threads = on_host("ps", "-o", "user:32=,ppid=,nlwp=", "-p", str(found["pid"])).split()
     assert (found["user"], found["ppid"], found["threads"]) == (user, int(parent), int(threads))
     assert found["hostname"] == on_host("hostname").strip()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""WordPress on both PHP stacks: posts, the log-in, a picture; and what must not work."""
+"""WordPress on the PHP stacks: posts, the log-in, a picture; and what must not work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import zlib
 import pytest
 from visitor import Visitor, on_host, url_of
 
-BLOGS = ["blog-prefork", "blog-event"]
+BLOGS = ["blog-prefork", "blog-event", "blog-worker", "blog-nginx"]
 UPLOADS = "/srv/weblab/wordpress/{}/wp-content/uploads"
 
 
@@ -124,7 +124,7 @@ def test_author_uploads_a_picture(blog: str, author: Visitor) -> None:
         small = media[0]["media_details"]["sizes"]["thumbnail"]
         assert Visitor(author.base).get(small["source_url"]).body.startswith(b"\x89PNG")
         found = on_host("find", UPLOADS.format(blog), "-name", name, "-printf", "%u:%g %m")
-        assert re.fullmatch(r"(www-data|blog-event):www-data 6[46]0", found), found
+        assert re.fullmatch(r"(www-data|blog-\w+):www-data 6[46]0", found), found
     finally:
         gone = author.post(f"/?rest_route=/wp/v2/media/{media[0]['id']}&force=true&_method=DELETE", {}, X_WP_Nonce=key)
     assert gone.status == 200, gone.text

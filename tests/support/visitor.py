@@ -28,6 +28,11 @@ URLS = {
     "blog-event": "http://127.0.0.1:8082",
     "shop": "http://127.0.0.1:8083",
     "shop-services": "http://127.0.0.1:8084",
+    "blog-worker": "http://127.0.0.1:8093",
+    "neighbour-one": "http://127.0.0.1:8094",
+    "neighbour-two": "http://127.0.0.1:8095",
+    "blog-nginx": "http://127.0.0.1:8098",
+    "wiki": "http://127.0.0.1:8099",
 }
 for _entry in os.environ.get("WEBLAB_URLS", "").split():
     URLS[_entry.partition("=")[0]] = _entry.partition("=")[2]
