@@ -159,7 +159,8 @@ def render(language: str, sites: list[dict[str, t.Any]] | None = None) -> str:
         server = drawing.get("backend") or drawing.get("backends", {}).get(site.get("program", "uwsgi"), {})
         emperor = server.get("supervisor") == "emperor"
         backend = front.get("wrapper") or ("emperor" if emperor else server.get("component", ""))
-        complete.append({"drawing": drawing, "front": front, "backend": backend, **words["stacks"][site["stack"]], **site})
+        drawn = {"drawing": drawing, "front": front, "backend": backend}
+        complete.append({**drawn, **words["stacks"][site["stack"]], **site})
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((ROLE / "templates/index.html.j2").read_text("utf-8"))
     return template.render(texts=words, sites=complete, host="localhost")
