@@ -96,7 +96,7 @@ def _add_aioscgi(draft: Draft, site: Site, here: str) -> None:
         {
             "name": name,
             "user": site["user"],
-            "command": [f"{AIOSCGI}/bin/python", f"{AIOSCGI}/serve.py"],
+            "command": ["/usr/bin/python3", f"{AIOSCGI}/serve.py"],
             "directory": app["path"],
             "endpoint": endpoint.as_dict(),
             "activation": "systemd",
