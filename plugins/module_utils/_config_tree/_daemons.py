@@ -209,6 +209,9 @@ class Apache(Daemon):
         r"|ListenBacklog|ListenCoresBucketsRatio|SendBufferSize|ReceiveBufferSize)[ \t]+(\S+)",
         re.IGNORECASE | re.MULTILINE,
     )
+    #: Modules that make their shared memory when a process reads its configuration for the second time, as it does when
+    #: it starts. Loaded by its first reload, they have none, and every child crashes.
+    _FROM_THE_START = ("fcgid",)
 
     def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         if not self._serves(tree):
@@ -228,6 +231,7 @@ class Apache(Daemon):
             "limits": limits,
             "envvars": tree.read("envvars"),
             "listen": _listeners(r"Listen", files, tree),
+            "from_the_start": [name for name in self._FROM_THE_START if tree.exists(f"mods-enabled/{name}.load")],
         }
 
     def restart_reason(self, unit: str, old: Facts, new: Facts) -> str:
@@ -240,6 +244,9 @@ class Apache(Daemon):
             return f"{', '.join(changed)} changed, which Apache reads only when it starts"
         if old["envvars"] != new["envvars"]:
             return "envvars changed, which Apache inherits only when it starts"
+        added = [name for name in new["from_the_start"] if name not in old.get("from_the_start", ())]
+        if added:
+            return f"mod_{added[0]} is loaded, which makes its shared memory only when Apache starts"
         return _overlap(old, new)
 
     def observe(self, unit: str, pid: int, tree: Tree) -> Running:
