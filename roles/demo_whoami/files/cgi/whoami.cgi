@@ -12,7 +12,8 @@ use warnings;
 use POSIX ();
 use Socket ();
 
-our $requests = 0;
+# Under mod_perl this line runs again with every request, in an interpreter that has counted before.
+our $requests //= 0;
 
 sub slurp {
     my ($path) = @_;
