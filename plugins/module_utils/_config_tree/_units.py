@@ -290,7 +290,9 @@ class Units:
         return {path: stamp for path, stamp in own.items() if self._daemon.belongs(name, path)}
 
     def _system_files(self, name: str) -> dict[str, tuple[int, ...]]:
-        return _tree.fingerprint_of(path for path in self._system if affects(name, path))
+        found = _tree.fingerprint_of(path for path in self._system if affects(name, path))
+        # Those that a run has declared and taken back are not there.
+        return {path: stamp for path, stamp in found.items() if stamp}
 
     # -- doing it -----------------------------------------------------------------------------
 
