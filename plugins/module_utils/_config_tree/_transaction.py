@@ -321,6 +321,7 @@ class Transaction:
             yield "applied"
             undo.system([change for change in plan.system_changes if change.after is None])
             self._probe(units)
+            _remove_directories(plan)
             self._remember(units)
         except _MovedError:
             undo.run()
@@ -539,6 +540,24 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
             done = _service.run(command)
             if done.code != 0:
                 raise _service.ServiceError(f"`{' '.join(command)}` failed: {done.output}")
+
+
+def _remove_directories(plan: Plan) -> None:
+    """Remove the empty directories below /run that tmpfiles.d(5) files made and do not name any more."""
+    gone: set[str] = set()
+    for change in plan.system_changes:
+        if change.path.startswith("/etc/tmpfiles.d/"):
+            gone |= _runtime_directories(change.before) - _runtime_directories(change.after)
+    for path in sorted(gone, reverse=True):
+        # One that is not empty is somebody's still, and the next boot removes it anyway.
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+
+def _runtime_directories(node: Node | None) -> set[str]:
+    lines = _text(node).splitlines() if node is not None else []
+    words = [line.split() for line in lines]
+    return {parts[1] for parts in words if parts[:1] == ["d"] and parts[1:] and parts[1].startswith("/run/")}
 
 
 def _ledger_change(live: Tree, ledger: Ledger) -> Change:
