@@ -27,8 +27,8 @@ options:
   daemon:
     description:
       - The profile that knows how to test, reload and prove the daemon.
-      - With V(apache), a tree without C(sites-enabled/*.conf) stops and disables its unit; with V(nginx), a tree without
-        a C(server) does the same, and with V(php_fpm) one without pools.
+      - With V(apache), a tree without C(sites-enabled/*.conf) stops and disables its unit; with V(nginx), a tree
+        without a C(server) does the same, and with V(php_fpm) one without pools.
       - V(systemd) is for programs that are services and nothing more. A link C(NAME.service) or C(NAME.socket) in
         O(root), which leads to a unit file in C(/etc/systemd/system), says that the unit is part of the tree.
         C(NAME.env) is the service's environment, and below C(NAME/) is what its program reads.

@@ -23,8 +23,8 @@ from ._cgi_sites import add_cgi_site, add_fastcgi_site
 from ._draft import Draft, Site, StackPlan
 from ._front import site_endpoint, site_probe
 from ._nginx import NGINX_TREE
-from ._php_sites import add_php_site
 from ._perl_sites import add_perl_site
+from ._php_sites import add_php_site
 from ._plan import check_name, check_unique
 from ._program_sites import add_program_site
 from ._proxy_sites import add_proxied_site
@@ -72,8 +72,8 @@ class HostPlan(t.TypedDict):
     uwsgi_instances: list[dict[str, t.Any]]
     uwsgi_vassals: list[dict[str, t.Any]]
     app_services: list[dict[str, t.Any]]
-    #: Calls of the front servers' components. One whose sites another one ``takes_over`` has ``prune`` false: it serves on
-    #: until then, and is called once more.
+    #: Calls of the front servers' components. One whose sites another one ``takes_over`` has ``prune`` false: it serves
+    #: on until then, and is called once more.
     fronts: list[dict[str, t.Any]]
     #: Components that have something to do here, or to remove.
     components: list[str]
