@@ -31,13 +31,7 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
         return
     gateway = draft.gateway(site)
     emperor = server["supervisor"] == "emperor"
-    if emperor:
-        services = site["services"]
-        if not services:
-            raise DataError(f"{here}.services", "at least one service is needed")
-    else:
-        services = [{**site, "mount": "/", "calls": []}]
-    places = [f"{here}.services[{number}]" if emperor else here for number in range(len(services))]
+    services, places = _services(site, here, cut=emperor)
     check_unique([(service["name"], f"{place}.name") for service, place in zip(services, places)], "the service name")
     check_unique([(service["mount"], f"{place}.mount") for service, place in zip(services, places)], "the prefix")
     apps: dict[str, dict[str, t.Any]] = {}
@@ -66,6 +60,16 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
             _call(draft, site, apps, service, callee, f"{place}.calls[{number}]")
     draft.add_front(site, locations=locations)
     draft.plan["uwsgi_vassals" if emperor else "uwsgi_instances"].extend(apps.values())
+
+
+def _services(site: Site, here: str, *, cut: bool) -> tuple[list[Site], list[str]]:
+    """Return the services of a site with their paths in the user's data; one that is not cut is one service itself."""
+    if cut and site["services"]:
+        return site["services"], [f"{here}.services[{number}]" for number in range(len(site["services"]))]
+    for key in ("application", "user"):
+        if not site.get(key):
+            raise DataError(f"{here}.{key}", "this key is required where there are no services")
+    return [{**site, "name": "web", "mount": "/", "calls": []}], [here]
 
 
 def _static(site: Site) -> list[dict[str, t.Any]]:

@@ -96,6 +96,16 @@ def test_a_monolith_is_one_application_behind_one_socket() -> None:
     assert [place["type"] for place in planned["fronts"]["nginx"][0]["locations"]] == ["uwsgi"]
 
 
+def test_a_site_that_is_not_cut_is_one_service() -> None:
+    planned = plan(shop(stack="nginx_uwsgi_microservices"))
+    assert [(app["name"], app["mount"], app["user"]) for app in planned["uwsgi_vassals"]] == [("shop-web", "/", "shop")]
+    cut = {**services(), **{key: shop()[key] for key in ("application", "user")}}
+    for stack in ("nginx_uwsgi_monolith", "apache_uwsgi", "apache_mod_wsgi", "scgi"):
+        # The whole application, however it could be cut.
+        fronts = plan({**cut, "stack": stack})["fronts"].values()
+        assert [place["path"] for sites in fronts for site in sites for place in site["locations"]] == ["/"]
+
+
 def test_services_have_a_vassal_a_user_and_a_socket_each() -> None:
     planned = plan(services())
     assert [(app["name"], app["user"], app["mount"]) for app in planned["uwsgi_vassals"]] == [
@@ -169,7 +179,7 @@ def test_the_input_is_not_changed_and_order_is_kept(site: Site) -> None:
             [blog(), prefork(name="blog")],
             "weblab_sites[1].name: the site name blog is taken already by weblab_sites[0].name",
         ),
-        ([services(services=[])], "weblab_sites[0].services: at least one service"),
+        ([services(services=[])], "weblab_sites[0].application: this key is required where there are no services"),
         (
             [{**services(), "services": [{**services()["services"][0], "calls": ["nobody"]}]}],
             "weblab_sites[0].services[0].calls[0]: 'nobody' is not another service",
