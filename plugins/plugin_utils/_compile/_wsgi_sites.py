@@ -46,7 +46,9 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
         locations.append(
             {"path": service["mount"], "type": gateway, "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
         )
-        app = {key: service[key] for key in ("user", "processes", "threads", "harakiri", "worker_mb") if key in service}
+        app: Site = {
+            key: service[key] for key in ("user", "processes", "threads", "harakiri", "worker_mb") if key in service
+        }
         apps[service["name"]] = {
             **app,
             **service["application"],
