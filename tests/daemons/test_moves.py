@@ -36,6 +36,17 @@ WSGI = """def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"served"]
 """
+#: One request as CGI; as FastCGI, one after the other.
+PROGRAM = """#!/usr/bin/perl
+sub answer { print "Content-Type: text/plain\\r\\n\\r\\nserved" }
+if (-S STDIN && !getpeername STDIN) {
+    require FCGI;
+    my $request = FCGI::Request();
+    answer() while $request->Accept() >= 0;
+} else {
+    answer();
+}
+"""
 SITES: dict[str, dict[str, t.Any]] = {
     "php": {"name": "mover", "port": PORT, "root": "/srv/mover", "index": ["index.php"], "user": "mover"},
     "wsgi": {
@@ -44,6 +55,7 @@ SITES: dict[str, dict[str, t.Any]] = {
         "user": "mover",
         "application": {"path": "/srv/mover", "module": "app:application"},
     },
+    "program": {"name": "mover", "port": PORT, "scripts": [{"path": "/", "script": "/srv/mover/app.cgi"}]},
 }
 #: Stack, and what else is another word.
 TARGETS: dict[str, list[dict[str, str]]] = {
@@ -58,9 +70,18 @@ TARGETS: dict[str, list[dict[str, str]]] = {
     "wsgi": [
         {"stack": "nginx_uwsgi_monolith"},
         {"stack": "nginx_uwsgi_monolith", "socket": "tcp"},
+        {"stack": "nginx_uwsgi_microservices"},
         {"stack": "apache_uwsgi"},
         {"stack": "apache_mod_wsgi"},
         {"stack": "scgi"},
+    ],
+    "program": [
+        {"stack": "cgi", "front": "prefork"},
+        {"stack": "cgi", "front": "event"},
+        {"stack": "cgi", "front": "nginx"},
+        {"stack": "fastcgi", "front": "nginx"},
+        {"stack": "fastcgi", "front": "apache"},
+        {"stack": "fastcgi", "front": "fcgid"},
     ],
 }
 TREES = "/etc/apache2* /etc/nginx /etc/php /etc/uwsgi /etc/app-service /etc/systemd/system /etc/*.d /run/php /run/uwsgi"
@@ -117,11 +138,15 @@ def host(request: pytest.FixtureRequest, new_module_host: NewHost) -> Host:
     made.shell("mkdir -p /srv/mover; chmod 0755 /srv/mover")
     made.run("tee", "/srv/mover/index.php", stdin=PHP)
     made.run("tee", "/srv/mover/app.py", stdin=WSGI)
+    made.run("tee", "/srv/mover/app.cgi", stdin=PROGRAM)
+    made.shell("chmod 0755 /srv/mover/app.cgi; apt-get install -y -q libfcgi-perl")
     return made
 
 
 #: Each family once, since it takes minutes.
-@pytest.mark.parametrize(("host", "family"), [("bookworm", "php"), ("trixie", "wsgi")], indirect=["host"])
+@pytest.mark.parametrize(
+    ("host", "family"), [("bookworm", "php"), ("trixie", "wsgi"), ("bookworm", "program")], indirect=["host"]
+)
 def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: str) -> None:
     stand = Stand(host.name, tmp_path)
     targets = TARGETS[family]
@@ -151,3 +176,29 @@ def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: st
     print(json.dumps({"requests": seen["requests"], "costs": costs, "outages": seen["outages"]}, indent=1))
     assert {move: cost for move, cost in costs.items() if cost >= LONGEST} == {}
     assert seen["requests"] > 100
+
+
+@pytest.mark.parametrize("host", ["trixie"], indirect=True)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"extra": "Nonsense on"}, "Nonsense"),
+        # Everything is well until the new front is asked.
+        ({"health_path": "/nothing.php", "extra": "Redirect 503 /nothing.php"}, "503"),
+    ],
+    ids=["refused", "found live"],
+)
+def test_a_move_that_fails_leaves_the_site_where_it_was(
+    host: Host, tmp_path: pathlib.Path, wrong: dict[str, str], said: str
+) -> None:
+    stand = Stand(host.name, tmp_path)
+    before, after = {**SITES["php"], "stack": "nginx_php_fpm"}, {**SITES["php"], "stack": "apache_event_php_fpm"}
+    assert stand.site([before]).code == 0
+    run = stand.site([{**after, **wrong}])
+    assert run.code != 0
+    assert said in run.text
+    assert "nginx" in host.shell(f"ss -Hlntp 'sport = :{PORT}'").stdout
+    assert host.shell(f"curl -s http://127.0.0.1:{PORT}/").stdout == "fpm-fcgi mover"
+    # The next run finds everything as it needs it.
+    assert stand.site([after]).code == 0
+    assert "apache2" in host.shell(f"ss -Hlntp 'sport = :{PORT}'").stdout
