@@ -38,10 +38,10 @@ def check_paths(host: t.Any, url: str, mount: str = "") -> None:
     assert wrong == {}
 
 
-def check_request(host: t.Any, url: str) -> None:
+def check_request(host: t.Any, url: str, mount: str = "") -> None:
     """Host with port, credentials, the client, the method and the body arrive."""
-    port = url.rpartition(":")[2]
-    found = get(host, url, "--user", "a:b", "--header", "Host: shop.example.org:81", "--data", "x" * 70000).json()
+    port, page = url.rpartition(":")[2], f"{url}{mount}/"
+    found = get(host, page, "--user", "a:b", "--header", "Host: shop.example.org:81", "--data", "x" * 70000).json()
     expected = {
         "method": "POST",
         "host": "shop.example.org:81",
@@ -52,5 +52,5 @@ def check_request(host: t.Any, url: str) -> None:
         "body": 70000,
     }
     assert {key: found[key] for key in expected} == expected
-    assert get(host, url).json()["host"] == f"127.0.0.1:{port}"
-    assert get(host, url, "--head").status == 200
+    assert get(host, page).json()["host"] == f"127.0.0.1:{port}"
+    assert get(host, page, "--head").status == 200
