@@ -53,6 +53,8 @@ def complete_program(location: Location, site: t.Mapping[str, t.Any], here: str)
 def _complete_fcgid(location: Location, here: str) -> None:
     if not location.get("script"):
         raise DataError(f"{here}.script", "a fcgid location needs its program")
+    if location.get("interpreter"):
+        check_path(location["interpreter"], f"{here}.interpreter")
     location.setdefault("processes", 2)
     for number, word in enumerate(location["arguments"]):
         if not re.match(r"^[^\s\"'\\]+$", word):
@@ -137,7 +139,9 @@ def program_files(locations: t.Iterable[Location]) -> list[dict[str, t.Any]]:
 def program_requires(location: Location, here: str, python_version: str) -> list[dict[str, t.Any]]:
     """Return the paths that a location's program needs on the host."""
     if location["type"] in ("cgi", "fastcgi", "fcgid", "perl"):
-        return [{"path": location["script"], "what": f"{here}.script"}] if location.get("script") else []
+        return [
+            {"path": location[key], "what": f"{here}.{key}"} for key in ("script", "interpreter") if location.get(key)
+        ]
     if location["type"] != "wsgi":
         return []
     app = location["application"]

@@ -65,7 +65,7 @@ def add_fastcgi_site(draft: Draft, site: Site, here: str) -> None:
         draft.add_endpoint(site, "backend", endpoint, f"{here}.scripts[{number}]", {})
         # What the program finds at its start is gone with the first request, whose variables take its place.
         locations.append({**_fastcgi(site, entry, endpoint), "params": site["environment"]})
-        command = [entry["script"], *entry["arguments"]]
+        command = [entry.get("interpreter", entry["script"]), *entry["arguments"]]
         packages = []
         if site["processes"] > 1:
             command = [_MULTIWATCH, f"--forks={site['processes']}", "--", *command]
@@ -121,7 +121,7 @@ def _check_scripts(site: Site, here: str) -> None:
     ]
     check_unique([(check_path(path, where), where) for path, where in paths], "the path")
     for number, entry in enumerate(site["scripts"]):
-        for key in ("script", "root"):
+        for key in ("script", "root", "interpreter"):
             if key in entry:
                 check_path(entry[key], f"{here}.scripts[{number}].{key}")
         key = "script" if "script" in entry else "root"

@@ -122,6 +122,16 @@ def test_several_programs_are_services_of_their_own() -> None:
     assert ports == [9085, 9086]
 
 
+def test_an_interpreter_is_what_runs_and_the_program_is_what_it_finds() -> None:
+    script = {"path": "/", "script": "/srv/a.php", "interpreter": "/usr/bin/php-cgi"}
+    planned = plan("fastcgi", site(scripts=[script], processes=1))
+    assert planned["app_services"][0]["command"] == ["/usr/bin/php-cgi"]
+    assert planned["fronts"]["nginx"][0]["locations"][0]["script"] == "/srv/a.php"
+    (served,) = plan("fastcgi", site(front="fcgid", scripts=[script]))["fronts"]["fcgid"]
+    needed = {item["path"] for item in _apache.apache_plan([served], "me")["requires"]}
+    assert needed == {"/srv/a.php", "/usr/bin/php-cgi"}
+
+
 def test_mod_fcgid_has_no_service() -> None:
     planned = plan("fastcgi", site(front="fcgid", processes=5, environment={"A": "b"}))
     (served,) = planned["fronts"]["fcgid"]
