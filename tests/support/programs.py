@@ -59,9 +59,8 @@ def check_body(host: t.Any, port: int, size: int, *options: str) -> dict[str, t.
     run(host, f"head -c {size} /dev/urandom > /tmp/body-{size}")
     try:
         sum_ = run(host, f"md5sum /tmp/body-{size}").split()[0]
-        answer = echo(
-            host, f"http://localhost:{port}/echo", "--data-binary", f"@/tmp/body-{size}", "--max-time", "60", "--header", "Expect:", *options
-        )
+        upload = ("--data-binary", f"@/tmp/body-{size}", "--max-time", "60", "--header", "Expect:")
+        answer = echo(host, f"http://localhost:{port}/echo", *upload, *options)
         assert (answer["size"], answer["md5"]) == (size, sum_)
         assert answer["env"]["REQUEST_METHOD"] == "POST"
         return answer
