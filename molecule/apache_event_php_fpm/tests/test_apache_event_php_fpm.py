@@ -91,3 +91,13 @@ def test_a_pool_does_not_run_from_the_shared_cache_what_it_may_not_read(host: t.
     # OPcache has it from the second request on.
     assert [get(host, f"{URL}/own.php").body for _attempt in range(4)] == ["private"] * 4
     assert "private" not in get(host, "http://127.0.0.1:8092/own.php").body
+
+
+@pytest.mark.parametrize("chunked", [[], ["--header", "Transfer-Encoding: chunked"]], ids=["length", "chunked"])
+def test_a_body_arrives_whole_up_to_its_limit(host: t.Any, chunked: list[str]) -> None:
+    run(host, "head -c 100000 /dev/zero > /root/small; head -c 20971521 /dev/zero > /root/large")
+    assert get(host, f"{URL}/index.php", *chunked, "--data-binary", "@/root/small").json()["body"] == 100000
+    if not chunked:
+        # The limit of a body in chunks, which Apache receives before it knows, is PHP's own for forms.
+        answer = get(host, f"{URL}/index.php", "--header", "Expect:", "--data-binary", "@/root/large")
+        assert answer.status == 413

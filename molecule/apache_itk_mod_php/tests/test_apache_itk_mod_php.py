@@ -108,3 +108,11 @@ def test_a_reload_goes_on_serving_as_the_sites_users(host: t.Any) -> None:
     run(host, "systemctl reload apache2@itk.service")
     assert get(host, f"{URLS['one']}/?format=json").json()["user"] == "one"
     assert main_pid(host, "apache2@itk.service") == parent
+
+
+@pytest.mark.parametrize("chunked", [[], ["--header", "Transfer-Encoding: chunked"]], ids=["length", "chunked"])
+def test_a_body_arrives_whole_up_to_its_limit(host: t.Any, chunked: list[str]) -> None:
+    run(host, "head -c 100000 /dev/zero > /root/small; head -c 20971521 /dev/zero > /root/large")
+    assert get(host, f"{URLS['hello']}/index.php", *chunked, "--data-binary", "@/root/small").json()["body"] == 100000
+    answer = get(host, f"{URLS['hello']}/index.php", *chunked, "--header", "Expect:", "--data-binary", "@/root/large")
+    assert answer.status == 413

@@ -56,3 +56,11 @@ def test_source_and_hidden_files_are_not_served(host: t.Any, path: str) -> None:
 
 def test_only_scripts_run(host: t.Any) -> None:
     assert "executed" not in get(host, f"{URL}/picture.jpg/x.php").body.replace("echo 'executed'", "")
+
+
+@pytest.mark.parametrize("chunked", [[], ["--header", "Transfer-Encoding: chunked"]], ids=["length", "chunked"])
+def test_a_body_arrives_whole_up_to_its_limit(host: t.Any, chunked: list[str]) -> None:
+    run(host, "head -c 100000 /dev/zero > /root/small; head -c 20971521 /dev/zero > /root/large")
+    assert get(host, f"{URL}/index.php", *chunked, "--data-binary", "@/root/small").json()["body"] == 100000
+    answer = get(host, f"{URL}/index.php", *chunked, "--header", "Expect:", "--data-binary", "@/root/large")
+    assert answer.status == 413

@@ -83,3 +83,13 @@ def test_a_stopped_pool_is_503_and_never_source(host: t.Any) -> None:
     finally:
         run(host, "systemctl start php8.2-fpm.service")
     assert get(host, f"{URL}/index.php").status == 200
+
+
+@pytest.mark.parametrize("chunked", [[], ["--header", "Transfer-Encoding: chunked"]], ids=["length", "chunked"])
+def test_a_body_arrives_whole_up_to_its_limit(host: t.Any, chunked: list[str]) -> None:
+    run(host, "head -c 100000 /dev/zero > /root/small; head -c 20971521 /dev/zero > /root/large")
+    assert get(host, f"{URL}/index.php", *chunked, "--data-binary", "@/root/small").json()["body"] == 100000
+    if not chunked:
+        # The limit of a body in chunks, which Apache receives before it knows, is PHP's own for forms.
+        answer = get(host, f"{URL}/index.php", "--header", "Expect:", "--data-binary", "@/root/large")
+        assert answer.status == 413
