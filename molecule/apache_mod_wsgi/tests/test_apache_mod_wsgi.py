@@ -81,6 +81,20 @@ def test_a_body_that_is_too_large_is_refused_as_such(host: t.Any) -> None:
     assert get(host, URL, "--header", "Expect:", "--data-binary", "@/tmp/large").status == 413
 
 
+def test_a_body_without_a_length_is_refused_as_such(host: t.Any) -> None:
+    # A WSGI application cannot know where it ends.
+    assert get(host, URL, "--header", "Transfer-Encoding: chunked", "--data", "x").status == 411
+
+
+def test_the_touched_script_is_a_new_release(host: t.Any) -> None:
+    before = {get(host, URL).json()["pid"] for _attempt in range(8)}
+    run(host, "touch /etc/apache2-event/wsgi/demo.wsgi")
+    apache = main_pid(host, "apache2@event.service")
+    after = {get(host, URL).json()["pid"] for _attempt in range(16)}
+    assert not before & after
+    assert main_pid(host, "apache2@event.service") == apache
+
+
 def test_a_killed_process_is_replaced(host: t.Any) -> None:
     pid = get(host, URL).json()["pid"]
     run(host, f"kill -9 {pid}")

@@ -62,6 +62,16 @@ def test_static_files_are_nginxs_own(host: t.Any) -> None:
     assert (answer.status, answer.headers["cache-control"]) == (200, "max-age=3600")
 
 
+@pytest.mark.parametrize(
+    ("url", "status"), [(NGINX_UWSGI, 200), (NGINX_AIO, 200), (APACHE_UWSGI, 411), (APACHE_AIO, 411)]
+)
+def test_a_body_without_a_length_is_read_or_refused_as_such(host: t.Any, url: str, status: int) -> None:
+    # nginx reads it first; mod_proxy_scgi reads no chunked body.
+    answer = get(host, url, "--header", "Transfer-Encoding: chunked", "--data", "12345")
+    assert answer.status == status
+    assert status != 200 or answer.json()["body"] == 5
+
+
 @pytest.mark.parametrize("url", ALL)
 def test_both_cookies_come_back(host: t.Any, url: str) -> None:
     assert run(host, f"curl -si {url} | grep -ic '^set-cookie: '").strip() == "2"
