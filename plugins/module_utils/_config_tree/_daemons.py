@@ -209,9 +209,9 @@ class Apache(Daemon):
         r"|ListenBacklog|ListenCoresBucketsRatio|SendBufferSize|ReceiveBufferSize)[ \t]+(\S+)",
         re.IGNORECASE | re.MULTILINE,
     )
-    #: Modules that make their shared memory when a process reads its configuration for the second time, as it does when
-    #: it starts. Loaded by its first reload, they have none, and every child crashes.
-    _FROM_THE_START = ("fcgid",)
+    #: Modules that make their shared memory or start their daemon when a process reads its configuration with them for
+    #: the second time, as it does when it starts. After the reload that loads them they have none, and answer nobody.
+    _FROM_THE_START = ("cgid", "fcgid")
 
     def commands(self, tree: Tree, changed: t.Collection[str]) -> list[Command]:
         if not self._serves(tree):
@@ -246,7 +246,7 @@ class Apache(Daemon):
             return "envvars changed, which Apache inherits only when it starts"
         added = [name for name in new["from_the_start"] if name not in old.get("from_the_start", ())]
         if added:
-            return f"mod_{added[0]} is loaded, which makes its shared memory only when Apache starts"
+            return f"mod_{added[0]} is loaded, which gets ready only when Apache starts"
         return _overlap(old, new)
 
     def observe(self, unit: str, pid: int, tree: Tree) -> Running:

@@ -109,6 +109,7 @@ def test_units(tmp_path: pathlib.Path, daemon: str, files: dict[str, str], units
         ),
         ("apache", "", {"mods-enabled/a.load": ""}, {"mods-enabled/b.load": ""}, ""),
         ("apache", "", {"apache2.conf": ""}, {"mods-enabled/fcgid.load": ""}, "mod_fcgid is loaded"),
+        ("apache", "", {"mods-enabled/fcgid.load": ""}, {"mods-enabled/cgid.load": ""}, "mod_cgid is loaded"),
         ("apache", "", {"mods-enabled/fcgid.load": ""}, {"apache2.conf": ""}, ""),
         ("apache", "", {"mods-enabled/fcgid.load": ""}, {"mods-enabled/fcgid.load": "", "apache2.conf": "x"}, ""),
         (
