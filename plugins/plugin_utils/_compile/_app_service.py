@@ -26,6 +26,7 @@ from ._plan import (
     listener,
     marker,
     sysusers,
+    tmpfiles,
 )
 
 _PROTOCOLS = ("http", "fastcgi", "scgi")
@@ -50,7 +51,6 @@ def app_service_plan(services: list[dict[str, t.Any]], owner: str, where: str = 
     """
     plan = empty_plan()
     users: dict[str, str] = {}
-    directories: list[str] = []
     names: list[tuple[str, str]] = []
     addresses: list[tuple[str, str]] = []
     option = _spec.role_options("app_service")["app_service_services"]
@@ -60,8 +60,7 @@ def app_service_plan(services: list[dict[str, t.Any]], owner: str, where: str = 
         names.append((app["name"], f"{here}.name"))
         addresses.append((endpoint.address, f"{here}.endpoint"))
         users[app["user"]] = app.get("directory", "/")
-        directories += _directories(app, endpoint)
-        plan["files"] += _files(app)
+        plan["files"] += [*_files(app), *tmpfiles(f"app-{app['name']}", _directories(app, endpoint))]
         plan["listen"].append({**listener(endpoint, f"{here}.endpoint"), "unit": f"app@{app['name']}.service"})
         plan["probe"].append(
             {"name": f"service {app['name']}", "endpoint": endpoint.as_dict(), **_request(app, endpoint)}
@@ -72,9 +71,7 @@ def app_service_plan(services: list[dict[str, t.Any]], owner: str, where: str = 
     check_unique(names, "the service name")
     check_unique(addresses, "the address")
     if names:
-        if directories:
-            content = "\n".join(["d /run/app 0755 root root", *directories]) + "\n"
-            plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-app.conf", "content": content})
+        plan["files"] += tmpfiles(f"{owner}-app", ["d /run/app 0755 root root"])
         plan["files"] += [*sysusers(users, f"{owner}-app"), marker(owner, "app_service")]
     return plan
 

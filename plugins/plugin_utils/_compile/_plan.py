@@ -98,6 +98,12 @@ def marker(owner: str, component: str, instance: str = "", **more: t.Any) -> dic
     return {"system": f"/etc/ansible/facts.d/{name}.fact", "content": content}
 
 
+def tmpfiles(owner: str, lines: t.Iterable[str]) -> list[dict[str, t.Any]]:
+    """Return the tmpfiles.d(5) file with these lines; what it makes below /run goes with it."""
+    content = "".join(f"{line}\n" for line in lines)
+    return [{"system": f"/etc/tmpfiles.d/weblab-{owner}.conf", "content": content}] if content else []
+
+
 def sysusers(users: t.Mapping[str, str], owner: str) -> list[dict[str, t.Any]]:
     """Return the sysusers.d(5) file that creates ``users`` (name -> home), if there are any to create."""
     lines = [

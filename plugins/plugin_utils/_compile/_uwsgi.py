@@ -27,6 +27,7 @@ from ._plan import (
     listener,
     marker,
     sysusers,
+    tmpfiles,
 )
 
 _SOCKET_OPTIONS = {"uwsgi": "socket", "http": "http-socket", "fastcgi": "fastcgi-socket", "scgi": "scgi-socket"}
@@ -57,7 +58,6 @@ def uwsgi_plan(
     options = _spec.role_options("uwsgi")
     plan = empty_plan()
     users: dict[str, str] = {}
-    directories: list[str] = []
     names: list[tuple[str, str]] = []
     addresses: list[tuple[str, str]] = []
     count = max(1, sum(map(len, applications.values())))
@@ -69,8 +69,7 @@ def uwsgi_plan(
             names.append((app["name"], f"{here}.name"))
             addresses += [(endpoint.address, what) for endpoint, what in sockets]
             users[app["user"]] = app["path"]
-            directories += _directories(app)
-            plan["files"] += _files(app, kind)
+            plan["files"] += [*_files(app, kind), *tmpfiles(f"uwsgi-{app['name']}", _directories(app))]
             plan["listen"] += [listener(endpoint, what) for endpoint, what in sockets]
             plan["requires"].append({"path": app["path"], "what": f"{here}.path"})
             plan["probe"] += [
@@ -80,8 +79,7 @@ def uwsgi_plan(
     check_unique(names, "the application name")
     check_unique(addresses, "the address")
     if names:
-        content = "\n".join(["d /run/uwsgi 0755 root root", *directories]) + "\n"
-        plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-uwsgi.conf", "content": content})
+        plan["files"] += tmpfiles(f"{owner}-uwsgi", ["d /run/uwsgi 0755 root root"])
         plan["files"] += [*sysusers(users, f"{owner}-uwsgi"), marker(owner, "uwsgi")]
     return plan
 

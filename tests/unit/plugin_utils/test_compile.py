@@ -129,7 +129,7 @@ def test_a_call_opens_a_socket_for_the_caller_alone() -> None:
     }
     assert (
         "d /run/uwsgi/cut-catalog/cut-web 2750 cut-catalog cut-web"
-        in system["/etc/tmpfiles.d/weblab-me-uwsgi.conf"]["content"]
+        in system["/etc/tmpfiles.d/weblab-uwsgi-cut-catalog.conf"]["content"]
     )
 
 

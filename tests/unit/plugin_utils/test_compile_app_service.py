@@ -51,10 +51,10 @@ def test_the_probe_runs_no_script_of_fastcgi() -> None:
 
 
 def test_the_directory_gives_the_socket_its_group() -> None:
-    tmpfiles = files(service(group="front"))["/etc/tmpfiles.d/weblab-me-app.conf"]["content"]
+    tmpfiles = files(service(group="front"))["/etc/tmpfiles.d/weblab-app-shop.conf"]["content"]
     assert "d /run/app/shop/front 2750 shop front" in tmpfiles.splitlines()
     # A place of the user's own is the user's business.
-    assert "/etc/tmpfiles.d/weblab-me-app.conf" not in files(service(endpoint="http+unix:///run/mine/x.sock"))
+    assert "/etc/tmpfiles.d/weblab-app-shop.conf" not in files(service(endpoint="http+unix:///run/mine/x.sock"))
 
 
 @pytest.mark.parametrize(
