@@ -1,8 +1,8 @@
 # Everything starts here. A Debian machine with Python 3.11 or newer, make and git is enough; see README.md.
 PYTHON ?= python3
 INVENTORY ?= inventories/lab
-# How many tests run at a time, and which: make test TESTS=tests/unit
-JOBS ?= auto
+# How many tests run at a time, and which: make test TESTS=tests/unit. They wait more than they compute.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : n)))
 TESTS ?= tests
 MAKE_LAB = $(PYTHON) lab/make.py
 
