@@ -73,8 +73,7 @@ def uwsgi_plan(
             plan["listen"] += [listener(endpoint, what) for endpoint, what in sockets]
             plan["requires"].append({"path": app["path"], "what": f"{here}.path"})
             plan["probe"] += [
-                {"name": f"{kind[:-1]} {app['name']}", "endpoint": endpoint.as_dict(), "path": app["mount"]}
-                for endpoint, _what in sockets
+                {"name": f"{kind[:-1]} {app['name']}", **_probe(endpoint, app["mount"])} for endpoint, _what in sockets
             ]
     check_unique(names, "the application name")
     check_unique(addresses, "the address")
@@ -82,6 +81,12 @@ def uwsgi_plan(
         plan["files"] += tmpfiles(f"{owner}-uwsgi", ["d /run/uwsgi 0755 root root"])
         plan["files"] += [*sysusers(users, f"{owner}-uwsgi"), marker(owner, "uwsgi")]
     return plan
+
+
+def _probe(endpoint: _endpoint.Endpoint, path: str) -> dict[str, t.Any]:
+    probe = {"endpoint": endpoint.as_dict(), "path": path}
+    # By itself, a FastCGI probe asks for a script, as PHP-FPM wants it.
+    return {**probe, "params": {"SCRIPT_NAME": "", "PATH_INFO": path}} if endpoint.protocol == "fastcgi" else probe
 
 
 def _complete(
