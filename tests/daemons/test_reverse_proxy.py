@@ -76,6 +76,10 @@ SITES: list[dict[str, t.Any]] = [
 ]
 
 
+#: After so many seconds, nginx (which counts whole ones) and OPcache no longer take what was good for one for new.
+TOO_OLD = 3
+
+
 class Answer(t.NamedTuple):
     status: int
     headers: dict[str, str]
@@ -311,7 +315,7 @@ def test_a_herd_makes_one_request(lab: Lab) -> None:
 def test_the_old_answer_is_served_while_one_request_renews_it(lab: Lab) -> None:
     path = lab.page("Cache-Control: max-age=1", sleep=1)
     first = lab.get(path)
-    time.sleep(1.5)
+    time.sleep(TOO_OLD)
     url = shlex.quote(f"http://127.0.0.1:8106{path}")
     runs = lab.host.shell(
         f"for number in $(seq 20); do curl --silent --max-time 20 {url} & done | grep -o 'id[0-9a-f.]*' | sort -u; wait"
@@ -327,7 +331,7 @@ def test_the_old_answer_is_served_while_one_request_renews_it(lab: Lab) -> None:
 def test_old_answers_are_served_while_apache_is_down_and_new_ones_when_it_is_back(lab: Lab) -> None:
     path, unknown = lab.page("Cache-Control: max-age=1"), lab.page()
     first = lab.get(path)
-    time.sleep(1.5)
+    time.sleep(TOO_OLD)
     lab.host.shell("systemctl stop apache2@event.service")
     try:
         answers = [lab.get(path) for _visitor in range(3)]
@@ -351,7 +355,7 @@ def test_an_old_answer_is_better_than_an_error(lab: Lab, status: int) -> None:
     path = f"{script}?kept"
     assert lab.get(path).body == "id1"
     lab.host.run("tee", f"/srv/kept{script}", stdin=f"<?php http_response_code({status}); echo 'broken';")
-    time.sleep(2.5)  # OPcache looks at a file every two seconds.
+    time.sleep(TOO_OLD)
     assert [lab.get(path).body for _visitor in range(3)] == ["id1"] * 3
     assert lab.get(f"{script}?not-kept").status == status
 
@@ -411,6 +415,21 @@ def test_a_cache_that_moves_or_grows_is_applied(lab: Lab) -> None:
     assert lab.stand.site(SITES).code == 0
 
 
+def test_one_word_moves_a_site_to_the_other_apache(lab: Lab) -> None:
+    kept = lab.page()
+    first = lab.get(kept)
+    for sites, instance in (([{**SITES[0], "backend": "prefork"}, *SITES[1:]], "prefork"), (SITES, "event")):
+        run = lab.stand.site(sites)
+        assert run.code == 0, run.output
+        again = lab.stand.site(sites)
+        assert (again.code, again.recap("changed")) == (0, 0), again.output
+        path = lab.page()
+        assert lab.get(path).kept == "MISS"
+        assert len(lab.asked(path, instance)) == 1
+        # nginx's cache is none of the Apaches'.
+        assert lab.get(kept).run == first.run
+
+
 def test_a_lost_directory_comes_back_with_the_host(lab: Lab) -> None:
     lab.host.shell("rm -r /var/cache/nginx-kept && systemd-tmpfiles --create")
     path = lab.page()
@@ -418,7 +437,9 @@ def test_a_lost_directory_comes_back_with_the_host(lab: Lab) -> None:
 
 
 def test_a_file_is_not_opened_for_every_request(lab: Lab) -> None:
-    lab.host.shell("echo old > /srv/kept/style.css; apt-get install --yes --no-install-recommends inotify-tools")
+    lab.host.shell(
+        "rm -f /tmp/opened; echo old > /srv/kept/style.css; apt-get install --yes --no-install-recommends inotify-tools"
+    )
     watch = "inotifywait --quiet --monitor --event open --outfile /tmp/opened /srv/kept/style.css"
     lab.host.shell(
         f"systemd-run --quiet --unit watch {watch}; timeout 20 sh -c 'until pgrep -x inotifywait; do sleep 0.1; done'"
@@ -467,6 +488,87 @@ def test_apaches_memory_outlives_a_change(lab: Lab) -> None:
     lab.host.shell("systemctl reload apache2@prefork.service")
     assert lab.get(path, port=8107).status == 200
     assert len({lab.get(path, port=8107).run for _visitor in range(3)}) == 1
+
+
+# -- the other gateways ----------------------------------------------------------------------------------------------
+
+#: Answers through whichever socket it is asked.
+APPLICATION = """\
+import uuid
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("ETag", '"same"')])
+    asked = [environ.get(name, "") for name in ("HTTP_IF_NONE_MATCH", "HTTP_RANGE")]
+    return [f"id{uuid.uuid4().hex}. {asked}".encode()]
+"""
+#: Port of a site -> what stands behind it.
+GATEWAYS = {
+    8111: {"type": "uwsgi", "endpoint": "uwsgi+unix:///run/uwsgi/kept/www-data/uwsgi.sock"},
+    8112: {"type": "scgi", "endpoint": "scgi+unix:///run/uwsgi/kept/www-data/scgi.sock"},
+    8113: {"type": "fastcgi", "endpoint": "fastcgi+unix:///run/uwsgi/kept/www-data/fastcgi.sock"},
+    8114: {"type": "proxy", "endpoint": "http+unix:///run/uwsgi/kept/www-data/http.sock"},
+    8115: {"type": "php", "endpoint": "fastcgi+unix:///run/php/kept-gateway.sock"},
+}
+
+
+@pytest.fixture(scope="module")
+def gateways(lab: Lab) -> Lab:
+    """nginx alone, with a cache before an application on each kind of socket."""
+    lab.host.run("install", "-D", "-m", "0644", "/dev/stdin", "/srv/gateways/app.py", stdin=APPLICATION)
+    sites = [
+        {
+            "name": f"kept-{location['type']}",
+            "port": port,
+            "root": "/srv/kept",
+            "cache": {"valid": {200: "1s"}},
+            "locations": [{"path": "/", "cache": True, **location}],
+        }
+        for port, location in GATEWAYS.items()
+    ]
+    application = {"name": "kept", "user": "kept-app", "path": "/srv/gateways", "module": "app", "processes": 2}
+    listen = [{"protocol": protocol} for protocol in ("uwsgi", "scgi", "fastcgi", "http")]
+    roles = [
+        {
+            "role": "weblab.stacks.php_fpm",
+            "php_fpm_owner": "gateways",
+            "php_fpm_pools": [{"name": "kept-gateway", "user": "kept-app"}],
+        },
+        {
+            "role": "weblab.stacks.uwsgi",
+            "uwsgi_owner": "gateways",
+            "uwsgi_instances": [{**application, "listen": listen}],
+        },
+        {"role": "weblab.stacks.nginx", "nginx_owner": "gateways", "nginx_sites": sites},
+    ]
+    run = lab.stand.play([{"hosts": "stand", "roles": roles}], {})
+    assert run.code == 0, run.output
+    return lab
+
+
+@pytest.mark.parametrize("port", GATEWAYS, ids=lambda port: GATEWAYS[port]["type"])
+def test_answers_of_every_gateway_are_kept(gateways: Lab, port: int) -> None:
+    def get(path: str, *options: str) -> Answer:
+        return gateways.get(path, *options, port=port)
+
+    path, unit = f"/page.php?{uuid.uuid4().hex}", "uwsgi@kept"
+    if GATEWAYS[port]["type"] == "php":
+        path, unit = gateways.page(), f"php{gateways.host.shell('ls /etc/php').stdout.strip()}-fpm"
+    # Whatever part the first one asks for, the whole is kept.
+    first = get(path, '-HIf-None-Match: "same"', "-HRange: bytes=0-1")
+    kept = get(path)
+    assert (first.kept, kept.status) == ("MISS", 200)
+    assert '"same"' not in kept.body.partition(" ")[2]
+    assert get(path, "-HCookie: a=b").kept == "BYPASS"
+    assert get(path, "-HCookie: a=b").run != kept.run
+    gateways.host.shell(f"systemctl stop {unit}")
+    try:
+        time.sleep(TOO_OLD)
+        assert {(answer.status, answer.run) for answer in (get(path) for _visitor in range(3))} == {(200, kept.run)}
+        assert get(f"{path}-never-asked").status == 502
+        assert get(path, "--request", "PURGE").status == 200
+        assert get(path).status == 502
+    finally:
+        gateways.host.shell(f"systemctl start {unit}")
+    assert get(path).kept == "MISS"
 
 
 # -- https in front --------------------------------------------------------------------------------------------------
