@@ -17,7 +17,7 @@ from ...module_utils._errors import DataError
 from .. import _spec
 from ._front import add_sites, check_site, site_endpoint, site_listens
 from ._locations import SPEAKS, complete_location
-from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker
+from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker, tmpfiles
 
 #: Where nginx has its configuration, and the unit that reads it, as ``config_tree`` takes them.
 NGINX_TREE = {"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"}
@@ -53,9 +53,8 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     plan = empty_plan()
     add_sites(plan, checked, where, _complete, _requires)
     # nginx makes a cache's directory, but not again when it is gone, as after a reboot where /var/cache is in memory.
-    caches = [f"d {site['cache']['path']} 0700 www-data root\n" for site in checked if site.get("cache")]
-    if caches:
-        plan["files"].append({"system": f"/etc/tmpfiles.d/weblab-{owner}-nginx.conf", "content": "".join(caches)})
+    caches = [f"d {site['cache']['path']} 0700 www-data root" for site in checked if site.get("cache")]
+    plan["files"] += tmpfiles(f"{owner}-nginx", caches)
     if checked and mark:
         plan["files"].append(marker(owner, "nginx", sites=site_listens(checked)))
     return plan
