@@ -259,11 +259,19 @@ def test_what_cannot_work_is_named_and_the_old_ones_serve_on(served: Services, n
     said = served.apply(wrong, service("beside"), fails=True).text
     for word in words:
         assert word in said, said[:3000]
-    assert "The old configuration was restored" in said or "Nothing was changed." in said
+    assert "The old configuration was restored" in said or "Nothing was changed." in said, said
     assert served.files() == files
     assert served.said() == "none"
     assert served.pid("beside") == beside
     assert served.apply(service(), service("beside")).recap("changed") == 0
+
+
+def test_who_has_ended_is_not_waited_for(served: Services) -> None:
+    ended = "journalctl --no-pager --unit app@one.service | grep -c 'I cannot work like this' || true"
+    before = int(served.ask(ended))
+    served.apply(service(environment={"WRONG": "1"}, activation="systemd", timeout=600), fails=True)
+    # It comes back each second: in the time that a slow answer may take, it would end some hundred times.
+    assert int(served.ask(ended)) - before < 60
 
 
 def test_a_secret_is_not_told(served: Services) -> None:

@@ -43,6 +43,8 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._units 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._workplace import Journal, Workplace
 
 _ATTEMPTS = 3
+#: Seconds after which most endpoints have answered.
+_SOON = 3.0
 #: What a probe's record says about the endpoint itself; the rest of it may quote what the daemon sent.
 _OWN_WORDS = frozenset({"endpoint", "address", "protocol", "state", "phase", "cause"})
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -445,7 +447,11 @@ class Transaction:
             return
         from ansible_collections.weblab.stacks.plugins.module_utils._probe import describe, probe_all
 
-        records = probe_all(list(self._request.probe), max(units.remaining(), 1.0), True)
+        specs = list(self._request.probe)
+        records = probe_all(specs, min(max(units.remaining(), 1.0), _SOON), True)
+        # For a process that has ended meanwhile, nobody has to wait any longer.
+        if not all(record.ok for record in records) and not units.ended() and units.remaining():
+            records = probe_all(specs, max(units.remaining(), 1.0), True)
         self.result.probe = [
             {key: value if key in _OWN_WORDS else self._mask.value(value) for key, value in record.as_dict().items()}
             for record in records
@@ -460,6 +466,7 @@ class Transaction:
     def _roll_back(self, undo: Undo, units: Units, decisions: t.Mapping[str, Decision], problem: str) -> t.NoReturn:
         touched = undo.any
         try:
+            units.stop_new(decisions)
             undo.run()
             units.put_back(decisions)
         except (_service.ServiceError, _tree.TreeError, OSError) as error:

@@ -114,6 +114,8 @@ class Units:
         """
         self._daemon = daemon
         self._listen = listen
+        #: Those of these places where somebody listened before: there the old configuration has to listen again.
+        self._open_before: dict[str, list[Endpoint]] = {}
         self._root = root
         self._tree = tree
         self._system = system
@@ -125,6 +127,8 @@ class Units:
         #: Unit -> files that it watches, and that it may not have noticed.
         self._unnoticed: dict[str, list[str]] = {}
         self._hung: set[str] = set()
+        #: The main processes that were proven.
+        self._proven: set[int] = set()
         self.before: dict[str, Before] = {}
         #: Unit -> why it was restarted, for how long its addresses were closed, how many connections waited there.
         self.restarts: dict[str, dict[str, t.Any]] = {}
@@ -166,6 +170,9 @@ class Units:
 
         :raises ServiceError: with what the unit said itself.
         """
+        self._open_before = {
+            name: [place for place in places if not _listen.closed([place])] for name, places in self._listen.items()
+        }
         reasons = {name: self._interruption(name, decision) for name, decision in decisions.items()}
         for name, decision in decisions.items():
             self._touched.add(name)
@@ -186,19 +193,22 @@ class Units:
             for path in left:
                 _tree.remove_empty(path)
 
+    def stop_new(self, decisions: t.Mapping[str, Decision]) -> None:
+        """What did not run before stops, while the unit's files that say how are still there."""
+        for name in decisions:
+            if name in self._touched and name in self.before and not self.before[name].unit.up:
+                _service.run(["systemctl", "stop", name])
+
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
         """The old tree is back: bring every unit that was touched back to what it was."""
         deadline = time.monotonic() + self._timeout
-        # Where they shall listen is for the new tree.
-        self._listen = {}
+        self._listen = self._open_before
         for name, decision in decisions.items():
             self._deadline = deadline
             before = self.before.get(name)
             if before is None or name not in self._touched:
                 continue
-            if not before.unit.up:
-                _service.run(["systemctl", "stop", name])
-            else:
+            if before.unit.up:
                 self._facts[name] = self._facts[name][::-1]
                 self._run_old(name, decision.action, deadline)
             if decision.enable or decision.action == "stopped":
@@ -370,10 +380,16 @@ class Units:
         unit = _service.show([name])[name]
         if not unit.up:
             raise self._failed(name, f"it is {unit.active}")
+        if unit.pid:
+            self._proven.add(unit.pid)
 
     def _closed(self, name: str) -> str:
         addresses = ", ".join(_listen.closed(self._listen.get(name, ())))
         return f"it does not listen on {addresses}" if addresses else ""
+
+    def ended(self) -> bool:
+        """Has one of the processes ended that were proven to run the new configuration?"""
+        return any(_service.process(pid) is None for pid in self._proven)
 
     def words(self) -> list[str]:
         """What the units that were touched said since."""
