@@ -99,6 +99,14 @@ def test_each_protocol_of_uwsgi_has_its_option_and_its_socket() -> None:
     ]
 
 
+def test_a_probe_over_fastcgi_asks_a_wsgi_application_and_no_script() -> None:
+    app = {"name": "shop", "user": "shop", "path": "/srv/shop", "module": "shop:app", "mount": "/shop"}
+    listen = [{"protocol": "fastcgi"}, {"protocol": "uwsgi"}]
+    fastcgi, uwsgi = _uwsgi.uwsgi_plan({"instances": [{**app, "listen": listen}]}, FACTS, "me")["probe"]
+    assert fastcgi["params"] == {"SCRIPT_NAME": "", "PATH_INFO": "/shop"}
+    assert "params" not in uwsgi
+
+
 def test_another_scgi_server_is_a_service_whose_socket_systemd_opens() -> None:
     (service,) = plan(shop("scgi", server="aioscgi", threads=4))["app_services"]
     assert (service["activation"], service["directory"], service["user"]) == ("systemd", "/srv/shop", "shop")
