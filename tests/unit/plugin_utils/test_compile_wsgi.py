@@ -63,7 +63,9 @@ def test_a_site_keeps_its_application_when_the_stack_changes() -> None:
     assert apps[0] == apps[1] == apps[2]
     # Another protocol is another instance, so that both serve while the front server changes.
     assert [planned["uwsgi_instances"][0]["name"] for planned in ends.values()] == ["shop", "shop", "shop-scgi"]
-    assert not plan(shop("apache_mod_wsgi"))["uwsgi_instances"]
+    moved = plan(shop("apache_mod_wsgi", socket="tcp"))
+    assert not moved["uwsgi_instances"]
+    assert [endpoint["role"] for endpoint in moved["endpoints"]] == ["front"]
 
 
 @pytest.mark.parametrize(
@@ -225,10 +227,6 @@ def place(**more: t.Any) -> Site:
         (
             lambda: plan(shop("scgi", server="aioscgi", application={"path": "/srv", "module": "a b"})),
             "scgi_sites[0].application.module: 'a b' is neither",
-        ),
-        (
-            lambda: plan(shop("apache_mod_wsgi", socket="tcp")),
-            "apache_mod_wsgi_sites[0].socket: unknown key",
         ),
         (
             lambda: _apache.apache_plan([place(type="wsgi", user="shop")], "me"),
