@@ -28,8 +28,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLIENT = "/root/steady.py"
 STOP = "/run/steady.stop"
 PORT = 8300
-#: The longest time without an answer, as a part of the run: for all of it the site would be gone if it was stopped first.
-#: A run takes some four seconds on a machine that does nothing else; less than a second is what a visitor may notice.
+#: The longest time without an answer, as a part of the run: for all of it the site would be gone if it was stopped
+#: first. A run takes some four seconds on a machine that does nothing else, so that less than one is left.
 LONGEST = 0.2
 
 PHP = '<?php echo php_sapi_name(), " ", posix_getpwuid(posix_geteuid())["name"];'
