@@ -161,6 +161,7 @@ def test_an_answer_without_a_word_about_its_age_is_kept(lab: Lab) -> None:
         "Cache-Control: max-age=0",
         "Expires: Thu, 01 Jan 1970 00:00:00 GMT",
         "Vary: *",
+        "Vary: X-Kind, *",
     ],
 )
 def test_what_is_one_visitors_is_never_anothers(lab: Lab, header: str) -> None:
