@@ -114,10 +114,11 @@ class Environment:
         STATE.mkdir(exist_ok=True)
         say(f"Installing {self.requirements.name} into {VENV.name} in the background (messages in .lab/{log.name})")
         # Compiling every module of the ansible package takes longer than fetching it; Python compiles what is used.
-        script = 'set -e; "$1" -m venv "$2"; exec "$2/bin/pip" install --no-compile --progress-bar off -r "$3"'
+        script = 'set -e; "$1" -m venv $4 "$2"; exec "$2/bin/pip" install --no-compile --progress-bar off -r "$3"'
+        anew = "" if same_python() else "--clear"
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                ["/bin/sh", "-c", script, "sh", sys.executable, VENV, self.requirements],
+                ["/bin/sh", "-c", script, "sh", sys.executable, VENV, self.requirements, anew],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
 
@@ -133,6 +134,13 @@ class Environment:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
+
+
+def same_python() -> bool:
+    """Is the environment made of the Python that runs now? Of two that are mixed, neither finds its modules."""
+    asked = "import sys; print(sys.version, sys.base_prefix)"
+    found = lab_docker.run([str(VENV / "bin" / "python3"), "-c", asked]).stdout.strip()
+    return found == f"{sys.version} {sys.base_prefix}"
 
 
 def venv_works() -> bool:

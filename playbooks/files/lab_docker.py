@@ -42,7 +42,8 @@ WARM_PACKAGES = (
     "apache2 libapache2-mod-php libapache2-mpm-itk php-fpm php-mysql php-gd php-xml php-mbstring php-curl "
     "nginx nginx-light uwsgi-core uwsgi-plugin-python3 python3-django python3-mysqldb python3-pymysql python3-pil "
     "mariadb-server mariadb-client wordpress dokuwiki unzip "
-    "fcgiwrap multiwatch libapache2-mod-fcgid gitweb libcgi-fast-perl libfcgi-bin "
+    "libapache2-mod-fcgid libapache2-mod-perl2 libapache2-mod-wsgi-py3 "
+    "fcgiwrap multiwatch gitweb libcgi-fast-perl libfcgi-bin "
     "gunicorn nodejs node-express node-ws puma ruby-sinatra tomcat10-common tomcat10-examples"
 ).split()
 
