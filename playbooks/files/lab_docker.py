@@ -40,7 +40,8 @@ BASE_PACKAGES = (
 #: A name that a release does not know is left out, one that is missing here is downloaded as ever.
 WARM_PACKAGES = (
     "apache2 libapache2-mod-php libapache2-mpm-itk php-fpm php-mysql php-gd php-xml php-mbstring php-curl "
-    "nginx nginx-light libnginx-mod-http-cache-purge uwsgi-core uwsgi-plugin-python3 python3-django python3-mysqldb python3-pymysql python3-pil "
+    "nginx nginx-light libnginx-mod-http-cache-purge uwsgi-core uwsgi-plugin-python3 "
+    "python3-django python3-mysqldb python3-pymysql python3-pil "
     "mariadb-server mariadb-client wordpress dokuwiki unzip "
     "libapache2-mod-fcgid libapache2-mod-perl2 libapache2-mod-wsgi-py3 "
     "fcgiwrap multiwatch gitweb libcgi-fast-perl libfcgi-bin "
