@@ -41,9 +41,13 @@ class Steps:
             raise kind(f"{self.name} stuck" if self.stuck else str(error)) from error
 
 
+def transaction(steps: Steps) -> Transaction:
+    return t.cast("Transaction", steps)
+
+
 def run(directory: pathlib.Path, taker: Steps, *givers: Steps) -> None:
     nothing = Daemon(str(directory), None)
-    _handover.run(t.cast("Transaction", taker), [(t.cast("Transaction", giver), nothing) for giver in givers])
+    _handover.run(transaction(taker), [(transaction(giver), nothing) for giver in givers])
 
 
 def test_all_are_ready_before_one_lets_go(tmp_path: pathlib.Path) -> None:
