@@ -121,6 +121,8 @@ def stand(
     for path, text in ON_HOST.items():
         host.run("install", "-D", "-m", "0644", "/dev/stdin", path, stdin=text)
     host.shell("install -d /srv/shop/static; useradd --system shop")
+    # The program of the pages that are about programs.
+    host.shell("apt-get install --yes --no-install-recommends gitweb libcgi-fast-perl")
     directory = tmp_path_factory.mktemp("controller")
     for path, text in ON_CONTROLLER.items():
         file = directory / path
