@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import pathlib
 import re
 import shutil
 import subprocess
 import typing as t
 
+import clients
 import load
 import pytest
 from transactions import Engine
@@ -26,7 +25,6 @@ if t.TYPE_CHECKING:
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHANGES = 50
-CLIENT = "/root/load.py"
 #: Seconds that two clocks of a busy machine may differ.
 SLACK = 0.5
 
@@ -109,22 +107,6 @@ STACKS = {
 }
 
 
-@contextlib.contextmanager
-def load_on(host: Host, port: int, *options: str) -> t.Iterator[dict[str, t.Any]]:
-    """Keep the host's port busy; what the client saw is in the mapping afterwards."""
-    host.run("tee", CLIENT, stdin=(ROOT / "tests/support/load.py").read_text(encoding="utf-8"))
-    host.shell("rm -f /run/load.stop")
-    argv = ["docker", "exec", host.name, "python3", CLIENT, "--port", str(port), "--stop", "/run/load.stop", *options]
-    seen: dict[str, t.Any] = {}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as client:
-        try:
-            yield seen
-        finally:
-            host.shell("touch /run/load.stop")
-            output, _errors = client.communicate()
-    seen.update(json.loads(output))
-
-
 def series(stack: Stack, versions: t.Iterable[int]) -> list[dict[str, t.Any]]:
     """A play that applies the stack role once for every version."""
     include = {
@@ -172,7 +154,7 @@ def test_no_change_costs_an_answer(host: Host, tmp_path: pathlib.Path, stack: St
     before = main_pids(host, units)
 
     options = ("--last", str(CHANGES), "--path", *stack.paths)
-    with load_on(host, stack.port, *options) as seen:
+    with clients.running(host, "load", stack.port, *options) as seen:
         run = stand.play(series(stack, range(1, CHANGES + 1)), {}, "-v")
     assert run.code == 0, run.output[-4000:]
     assert seen["kinds"] == {}, seen["failures"][:5]
@@ -304,7 +286,7 @@ def test_a_reload_that_did_not_happen_is_not_taken_for_live(host: Host, target: 
         lines = "[Service]\nExecReload=\nExecReload=/bin/true\n"
         spoil = f"mkdir -p {drop_in}; printf '{lines}' > {drop_in}/test.conf; systemctl daemon-reload"
         mend = f"rm -r {drop_in}; systemctl daemon-reload"
-    with load_on(host, STACKS[target.stack].port) as seen:
+    with clients.running(host, "load", STACKS[target.stack].port) as seen:
         host.shell(f"{spoil}; touch {target.root}/{target.file}")
         try:
             result = engine.run(target.options(4), fails=True)
@@ -322,7 +304,7 @@ def test_a_reload_that_did_not_happen_is_not_taken_for_live(host: Host, target: 
 def test_a_restart_costs_what_the_result_says(host: Host, target: Target) -> None:
     engine = Engine.install(host)
     drop_in = {"system": f"/etc/systemd/system/{target.unit}.d/test.conf", "content": "[Service]\nNice=1\n"}
-    with load_on(host, STACKS[target.stack].port) as seen:
+    with clients.running(host, "load", STACKS[target.stack].port) as seen:
         result = engine.run(target.options(30, drop_in))
         # From the end of the old one to the readiness of the new one, in systemd's own words.
         words = host.shell(

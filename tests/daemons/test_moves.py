@@ -10,23 +10,19 @@ the site comes back to a stack from another one than before: the host then has t
 
 from __future__ import annotations
 
-import contextlib
-import json
-import pathlib
 import shutil
-import subprocess
 import typing as t
 
+import clients
 import pytest
 
 from playbooks import Stand
 
 if t.TYPE_CHECKING:
+    import pathlib
+
     from conftest import Host, NewHost
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CLIENT = "/root/steady.py"
-STOP = "/run/steady.stop"
 PORT = 8300
 #: The longest time without an answer, as a part of the run: for all of it the site would be gone if it was stopped
 #: first. A run takes some four seconds on a machine that does nothing else, so that less than one is left.
@@ -106,21 +102,6 @@ def test_the_tour_has_every_move_once() -> None:
     assert len(moves) == len(set(moves)) == 20
 
 
-@contextlib.contextmanager
-def visitor(host: Host) -> t.Iterator[dict[str, t.Any]]:
-    host.run("tee", CLIENT, stdin=(ROOT / "tests/support/steady.py").read_text(encoding="utf-8"))
-    host.shell(f"rm -f {STOP}")
-    seen: dict[str, t.Any] = {}
-    argv = ["docker", "exec", host.name, "python3", CLIENT, "--port", str(PORT), "--stop", STOP]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as client:
-        try:
-            yield seen
-        finally:
-            host.shell(f"touch {STOP}")
-            output, _errors = client.communicate()
-    seen.update(json.loads(output))
-
-
 def traces(host: Host) -> str:
     """Everything on the host that has to do with the site: files, sockets, units, and who listens on its ports."""
     units = "'*apache2*' '*php*' nginx.service '*uwsgi*' 'app@*'"
@@ -163,7 +144,7 @@ def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: st
     assert run.code == 0, run.output[-4000:]
     looks = {first: traces(host)}
     moves: dict[str, tuple[float, float]] = {}
-    with visitor(host) as seen:
+    with clients.running(host, "steady", PORT) as seen:
         before = first
         for place in way:
             move = f"{names[before]} -> {names[place]}"
