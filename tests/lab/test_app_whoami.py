@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import typing as t
 import uuid
 
@@ -76,6 +77,16 @@ def test_socket_is_one_that_ss_shows(page: tuple[Visitor, str, dict[str, t.Any]]
     else:
         port = found["socket"].rpartition(":")[2]
         assert any(local.endswith(f":{port}") for local in on_host("ss", "-Hltn").split())
+
+
+def test_answers_while_other_workers_of_the_pool_are_born() -> None:
+    """PHP's fpm_get_status() is fatal to its caller then."""
+    visitor = Visitor(url_of("wiki"))
+    with concurrent.futures.ThreadPoolExecutor(8) as visitors:
+        for _ in range(10):
+            on_host("sh", "-c", "pkill -QUIT -f '^php-fpm: pool wiki' || true")
+            answers = visitors.map(lambda _: visitor.get("/whoami/?format=json").json()["pool"], range(16))
+            assert set(answers) == {"wiki-9099"}
 
 
 def test_every_language_tells_the_same_keys() -> None:

@@ -92,15 +92,10 @@ function mpm(): ?string
 
 function facts(): array
 {
-    $fpm = function_exists('fpm_get_status') ? fpm_get_status() : null;
-    $worker = null;
-    $requests = null;
-    foreach ($fpm['procs'] ?? [] as $number => $process) {
-        if ($process['pid'] === getmypid()) {
-            $worker = $number + 1;
-            $requests = $process['requests'];
-        }
-    }
+    // FPM writes the pool into the title of its processes. fpm_get_status() would know more, but ends the worker with
+    // SIGSEGV while another one is being born (https://github.com/php/php-src/issues/18595).
+    $process = proc_read('/proc/self/cmdline');
+    $pool = preg_match('/^php-fpm: pool (\S+)/', $process ?? '', $title) ? $title[1] : null;
     $in_server = PHP_SAPI === 'apache2handler';
     $peer = isset($_SERVER['REMOTE_ADDR']) ? host_port($_SERVER['REMOTE_ADDR'], $_SERVER['REMOTE_PORT'] ?? null) : null;
     // An FPM worker may not look at its own descriptors (it is not dumpable): the site has to declare its socket.
@@ -128,10 +123,10 @@ function facts(): array
         'ppid' => $parent,
         'thread' => $thread ? (int) basename($thread) : null,
         'threads' => ($threads = proc_status('Threads')) !== null ? (int) $threads : null,
-        'worker' => $worker,
-        'pool' => $fpm['pool'] ?? null,
-        'requests' => $requests,
-        'process' => proc_read('/proc/self/cmdline'),
+        'worker' => null,
+        'pool' => $pool,
+        'requests' => null,
+        'process' => $process,
         'parent' => $parent === null ? null : proc_read("/proc/$parent/comm"),
         'user' => account('/etc/passwd', $uid),
         'uid' => $uid,
