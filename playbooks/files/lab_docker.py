@@ -40,7 +40,7 @@ BASE_PACKAGES = (
 #: A name that a release does not know is left out, one that is missing here is downloaded as ever.
 WARM_PACKAGES = (
     "apache2 libapache2-mod-php libapache2-mpm-itk php-fpm php-mysql php-gd php-xml php-mbstring php-curl "
-    "nginx nginx-light libnginx-mod-http-cache-purge uwsgi-core uwsgi-plugin-python3 "
+    "nginx nginx-light libnginx-mod-http-cache-purge strace uwsgi-core uwsgi-plugin-python3 "
     "python3-django python3-mysqldb python3-pymysql python3-pil "
     "mariadb-server mariadb-client wordpress dokuwiki unzip "
     "libapache2-mod-fcgid libapache2-mod-perl2 libapache2-mod-wsgi-py3 "
@@ -48,10 +48,11 @@ WARM_PACKAGES = (
     "gunicorn nodejs node-express node-ws puma ruby-sinatra tomcat10-common tomcat10-examples"
 ).split()
 
-#: Enough for systemd as the first process, without --privileged, and for mpm-itk, whose processes become other users.
-#: The terminal is for systemd's last words (docker logs).
+#: Enough for systemd as the first process, without --privileged; for mpm-itk, whose processes become other users; and for
+#: strace, to look at processes of other users (SYS_PTRACE). The terminal is for systemd's last words (docker logs).
 RUN_OPTIONS = (
     "--tty --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_NICE --cap-add DAC_READ_SEARCH "
+    "--cap-add SYS_PTRACE "
     "--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
     "--cgroupns=private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp -e container=docker --stop-signal SIGRTMIN+3"
 ).split()
