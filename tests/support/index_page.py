@@ -145,11 +145,17 @@ SITES: list[dict[str, t.Any]] = [
 ]
 
 
+#: As the role takes them from the catalogues of the pages' roles.
+PAGES = [{"title": "A web server, step by step", "lead": "What the kernel sees.", "port": 8111, "path": "/"}]
+
+
 def texts(language: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads((ROLE / "files/lang" / f"{language}.json").read_text("utf-8")))
 
 
-def render(language: str, sites: list[dict[str, t.Any]] | None = None) -> str:
+def render(
+    language: str, sites: list[dict[str, t.Any]] | None = None, pages: list[dict[str, t.Any]] | None = None
+) -> str:
     words = texts(language)
     complete = []
     for site in SITES if sites is None else sites:
@@ -163,7 +169,7 @@ def render(language: str, sites: list[dict[str, t.Any]] | None = None) -> str:
         complete.append({**drawn, **words["stacks"][site["stack"]], **site})
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((ROLE / "templates/index.html.j2").read_text("utf-8"))
-    return template.render(texts=words, sites=complete, host="localhost")
+    return template.render(texts=words, sites=complete, pages=PAGES if pages is None else pages, host="localhost")
 
 
 def write(directory: pathlib.Path, language: str, sites: list[dict[str, t.Any]] | None = None) -> None:

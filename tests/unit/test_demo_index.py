@@ -63,13 +63,15 @@ def test_nothing_comes_from_elsewhere() -> None:
     page = index_page.render("en")
     assert re.findall(r'(?:src|href)="(?!http://localhost:8\d{3}/)([^"]+)"', page) == [
         "icon.svg",
+        "lab.css",
         "index.css",
+        "lab.js",
         "index.js",
     ]
     assert "<style" not in page
     assert " style=" not in page
     assert not re.search(r"<[^>]* on\w+=", page)
-    for name in ("index.css", "index.js", "icon.svg"):
+    for name in ("lab.css", "index.css", "lab.js", "index.js", "icon.svg"):
         text = (index_page.ROLE / "files/page" / name).read_text("utf-8")
         assert not re.search(r"(https?:)?//(?!www\.(gnu|w3)\.org/)[a-z]", re.sub(r"(?m)^//.*$", "", text)), name
 
@@ -87,6 +89,15 @@ def test_data_is_escaped(field: str) -> None:
     page = index_page.render("en", sites)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_the_pages_of_the_lecture_are_linked_by_their_ports() -> None:
+    evil = '"><script>alert(1)</script>'
+    page = index_page.render("en", pages=[*index_page.PAGES, {"title": evil, "lead": evil, "port": 1, "path": evil}])
+    assert '<a data-port="8111" data-path="/" href="http://localhost:8111/">A web server, step by step</a>' in page
+    assert page.count("<li><a data-port") == 2
+    assert "<script>" not in page
+    assert "<nav" not in index_page.render("en", pages=[])
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

@@ -6,27 +6,8 @@
 "use strict";
 
 const PAUSE = 4000;
-const PATIENCE = 5000;
 const SHOWN = 16;
 const words = document.body.dataset;
-
-/** One colour for one process, the same on every card and after a reload. */
-function hue(text) {
-  let value = 7;
-  for (const letter of text) value = (value * 31 + letter.codePointAt(0)) % 9973;
-  return Math.round((value * 137.5) % 360);
-}
-
-async function ask(path) {
-  const nonce = Math.random().toString(36).slice(2);
-  const stop = AbortSignal.timeout(PATIENCE);
-  const answer = await fetch(`${path}?format=json&nonce=${nonce}`, {cache: "no-store", signal: stop, headers: {Accept: "application/json"}});
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  const found = await answer.json();
-  // An old or a copied page cannot know the nonce.
-  if (found.nonce !== nonce) throw new Error("nonce");
-  return found;
-}
 
 function show(card, section, found) {
   const box = card.querySelector(`svg [data-box="${CSS.escape(section.dataset.box)}"]`);
@@ -84,10 +65,6 @@ async function keepAsking(card) {
   }
 }
 
-// The lab is reached by whatever name this page was reached by.
-for (const link of document.querySelectorAll("a[data-port]")) {
-  link.href = `${location.protocol}//${location.hostname}:${link.dataset.port}${link.dataset.path}`;
-}
 for (const card of document.querySelectorAll(".card")) {
   const button = card.querySelector("button");
   button.hidden = false;
