@@ -90,6 +90,15 @@ function mpm(): ?string
     return declared('WEBLAB_MPM');
 }
 
+/** php-cgi speaks CGI and FastCGI under one name: a program that was started for this request was started with it. */
+function gateway(): string
+{
+    if (PHP_SAPI === 'cgi-fcgi' && str_contains((string) @file_get_contents('/proc/self/environ'), 'REQUEST_METHOD=')) {
+        return 'cgi';
+    }
+    return str_contains(PHP_SAPI, 'fcgi') ? 'fastcgi' : PHP_SAPI;
+}
+
 function facts(): array
 {
     // FPM writes the pool into the title of its processes. fpm_get_status() would know more, but ends the worker with
@@ -117,7 +126,7 @@ function facts(): array
         'language' => 'PHP ' . PHP_VERSION,
         'server_software' => $_SERVER['SERVER_SOFTWARE'] ?? null,
         'sapi' => PHP_SAPI,
-        'gateway' => $in_server ? 'none' : (str_contains(PHP_SAPI, 'fcgi') ? 'fastcgi' : PHP_SAPI),
+        'gateway' => $in_server ? 'none' : gateway(),
         'mpm' => mpm(),
         'pid' => getmypid(),
         'ppid' => $parent,
@@ -139,6 +148,23 @@ function facts(): array
         'path_info' => $_SERVER['PATH_INFO'] ?? '',
         'nonce' => is_string($nonce) && $nonce !== '' ? short_text($nonce) : null,
         'time' => round(microtime(true), 3),
+    ];
+}
+
+/** OPcache as this process has it, for who asks with ?opcache: what two processes tell alike, they share. */
+function opcache(): array
+{
+    $status = function_exists('opcache_get_status') ? @opcache_get_status(false) : false;
+    // Its memory is the largest one without a name that could be shared, and the kernel has a number for it. Workers that
+    // were forked by root may not look (they are not dumpable).
+    preg_match_all('/^(\w+)-(\w+) rw-s \S+ \S+ (\d+) +\/dev\/zero/m', (string) @file_get_contents('/proc/self/maps'), $maps, PREG_SET_ORDER);
+    $sizes = array_column(array_map(fn (array $map): array => [$map[3], hexdec($map[2]) - hexdec($map[1])], $maps), 1, 0);
+    return [
+        'enabled' => $status !== false && $status['opcache_enabled'],
+        'started' => $status['opcache_statistics']['start_time'] ?? null,
+        'hits' => $status['opcache_statistics']['hits'] ?? null,
+        'scripts' => $status['opcache_statistics']['num_cached_scripts'] ?? null,
+        'segment' => $status !== false && $sizes ? array_search(max($sizes), $sizes, true) : null,
     ];
 }
 
@@ -176,7 +202,8 @@ header('Vary: Accept');
 header('X-Content-Type-Options: nosniff');
 if ($json) {
     header('Content-Type: application/json');
-    echo json_encode(facts(), JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR);
+    $facts = facts() + (isset($_GET['opcache']) ? ['opcache' => opcache()] : []);
+    echo json_encode($facts, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR);
 } else {
     header('Content-Type: text/html; charset=utf-8');
     echo page(facts());
