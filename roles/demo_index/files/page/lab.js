@@ -14,10 +14,11 @@ function hue(text) {
   return Math.round((value * 137.5) % 360);
 }
 
-async function ask(path) {
+/** Ask with a nonce; `more` is the rest of the query. */
+async function ask(path, more = "") {
   const nonce = Math.random().toString(36).slice(2);
   const stop = AbortSignal.timeout(PATIENCE);
-  const answer = await fetch(`${path}?format=json&nonce=${nonce}`, {cache: "no-store", signal: stop, headers: {Accept: "application/json"}});
+  const answer = await fetch(`${path}?format=json&nonce=${nonce}${more}`, {cache: "no-store", signal: stop, headers: {Accept: "application/json"}});
   if (!answer.ok) throw new Error(`${answer.status}`);
   const found = await answer.json();
   // An old or a copied page cannot know the nonce.
