@@ -21,7 +21,7 @@ import time
 import typing as t
 
 #: Seconds from one request to the next; and after which one counts as failed.
-EVERY, PATIENCE = 0.01, 10.0
+EVERY, PATIENCE = 0.04, 10.0
 
 
 def ask(port: int) -> str:
