@@ -73,6 +73,7 @@ class FilterModule:
             "platform": _facts.platform,
             "size_workers": size_workers,
             "stack_plan": _stacks.stack_plan,
+            "stack_sites": _stacks.stack_sites,
             "uwsgi_plan": _uwsgi.uwsgi_plan,
         }
         return {name: _friendly(function) for name, function in functions.items()}

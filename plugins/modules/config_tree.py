@@ -112,6 +112,20 @@ options:
         serves on until its front server has let go of it.
     type: bool
     default: true
+  state:
+    description:
+      - With V(absent), the tree goes back to what it was before its first owner came. The O(owners), with empty lists,
+        are those who may have something in it; where somebody else has, this is refused.
+      - With V(unused), the same happens when nobody else has anything in it. Otherwise O(base) stays.
+      - Back come the files that were replaced or removed, and the units are enabled and run, or not, as they did.
+    type: str
+    choices: [present, absent, unused]
+    default: present
+  base:
+    description:
+      - The owner of what the tree has for all others. Only with O(state=unused).
+    type: str
+    default: ""
   takes_over:
     description:
       - Files of other trees, whoever declared them, that serve until now what this tree is going to serve, such as a
@@ -283,6 +297,12 @@ unpruned:
   elements: str
   returned: always
   sample: []
+owners:
+  description: Who has something in the tree now. When it is empty, the tree is as it was before its first owner came.
+  type: list
+  elements: str
+  returned: always
+  sample: [hello]
 healed:
   description: Whether all files were right, and only a unit had to be brought in line with them.
   returned: always
@@ -346,6 +366,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     },
     "probe": {"type": "list", "elements": "raw", "default": []},
     "prune": {"type": "bool", "default": True},
+    "state": {"type": "str", "choices": ["present", "absent", "unused"], "default": "present"},
+    "base": {"type": "str", "default": ""},
     "takes_over": {
         "type": "list",
         "elements": "dict",
@@ -379,6 +401,8 @@ def main() -> t.NoReturn:
     module = Module(ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF)
     options = module.params
     result = Result()
+    if options["state"] != "present" and any(options["owners"].values()):
+        module.fail_json(msg=f"state {options['state']} goes with owners that have empty lists")
     try:
         daemon = DAEMONS[options["daemon"]](options["root"], options["service"], options["validate"], options["reload"])
         transaction = Transaction(
@@ -391,6 +415,8 @@ def main() -> t.NoReturn:
                 timeout=options["timeout"],
                 check=module.check_mode,
                 prune=options["prune"],
+                state=options["state"],
+                base=options["base"],
             ),
             daemon,
         )

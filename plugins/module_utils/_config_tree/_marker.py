@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -35,6 +36,11 @@ def read(root: str) -> dict[str, Loaded]:
 
 
 def write(root: str, loaded: t.Mapping[str, Loaded]) -> None:
+    if not loaded:
+        for remove, path in ((os.unlink, _path(root)), (os.rmdir, DIRECTORY)):
+            with contextlib.suppress(OSError):
+                remove(path)
+        return
     os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
     temporary = f"{_path(root)}.new"
     with open(temporary, "w", encoding="utf-8", opener=_private) as file:

@@ -12,6 +12,7 @@ remembers which owner declared which path, so that a path goes when its last own
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import posixpath
@@ -105,12 +106,27 @@ class Change:
         return dataclasses.replace(self, before=self.after, after=self.before)
 
 
+class Standing(t.NamedTuple):
+    """How a unit stood before anybody declared anything: what `systemctl is-enabled` says, and whether it was up."""
+
+    enabled: str
+    active: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """Owner -> the paths it declared; paths whose content must never be shown."""
+    """Owner -> the paths it declared; paths whose content must never be shown; and what was there before them.
+
+    ``originals`` are the nodes that were found where an owner declared something for the first time, ``made`` the
+    directories that nobody declared and that were made for what is in them (``.`` is the tree itself), ``units`` the
+    units of the tree when its first owner came.
+    """
 
     owners: t.Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     secret: frozenset[str] = frozenset()
+    originals: t.Mapping[str, Node] = dataclasses.field(default_factory=dict)
+    made: frozenset[str] = frozenset()
+    units: t.Mapping[str, Standing] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str | None, where: str) -> Ledger:
@@ -121,7 +137,13 @@ class Ledger:
             owners = {
                 str(owner): frozenset(_recorded(path) for path in paths) for owner, paths in data["owners"].items()
             }
-            return cls(owners, frozenset(data.get("secret", ())))
+            return cls(
+                owners,
+                frozenset(data.get("secret", ())),
+                {_recorded(path): _revived(node) for path, node in data.get("originals", {}).items()},
+                frozenset(data.get("made", ())),
+                {str(unit): Standing(**standing) for unit, standing in data.get("units", {}).items()},
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(
                 f"{where} is damaged ({error}): nobody knows any more which files belong to whom. Restore it from a"
@@ -135,6 +157,12 @@ class Ledger:
         }
         if self.secret:
             data["secret"] = sorted(self.secret)
+        if self.originals:
+            data["originals"] = {path: _kept(node) for path, node in sorted(self.originals.items())}
+        if self.made:
+            data["made"] = sorted(self.made)
+        if self.units:
+            data["units"] = {unit: standing._asdict() for unit, standing in sorted(self.units.items())}
         return (json.dumps(data, indent=1) + "\n").encode()
 
     @property
@@ -147,13 +175,23 @@ class Ledger:
             owner: self.owners.get(owner, frozenset()) | other.owners.get(owner, frozenset())
             for owner in {**self.owners, **other.owners}
         }
-        return Ledger(owners, self.secret | other.secret)
+        return Ledger(
+            owners,
+            self.secret | other.secret,
+            # What was found first is what was there before.
+            {**other.originals, **self.originals},
+            self.made | other.made,
+            {**other.units, **self.units},
+        )
 
     def system(self) -> Ledger:
-        """Only what lies outside of the tree."""
+        """Only what lies outside of the tree, and how its units stood."""
         owners = {owner: frozenset(filter(_is_system, paths)) for owner, paths in self.owners.items()}
         return Ledger(
-            {owner: paths for owner, paths in owners.items() if paths}, frozenset(filter(_is_system, self.secret))
+            {owner: paths for owner, paths in owners.items() if paths},
+            frozenset(filter(_is_system, self.secret)),
+            {path: node for path, node in self.originals.items() if _is_system(path)},
+            units=self.units,
         )
 
 
@@ -214,8 +252,10 @@ def make_plan(
     named = set(owners)
     after = {owner: paths.difference(released) for owner, paths in ledger.owners.items() if owner not in named}
     after = {owner: paths for owner, paths in after.items() if paths}
+    originals = {**_found(set(declared) - ledger.paths, live), **ledger.originals}
     for declaration in declared.values():
-        if declaration.node is not None:
+        # What is only to be away has an owner where something is to come back.
+        if declaration.node is not None or declaration.path in originals:
             for owner in declaration.owners:
                 after[owner] = after.get(owner, frozenset()) | {declaration.path}
     unpruned = frozenset().union(*(paths for owner, paths in ledger.owners.items() if owner in named))
@@ -226,10 +266,23 @@ def make_plan(
     kept = frozenset().union(*after.values())
     _refuse_foreign(declared, after, named, live)
     secret = {path for path in ledger.secret if path in kept} | {d.path for d in declared.values() if d.secret}
-    new = Ledger(after, frozenset(secret & kept))
+    made = (ledger.made | _missing_parents(declared, live)) & ({*_above(kept), "."} if after else set())
+    new = Ledger(
+        after,
+        frozenset(secret & kept),
+        {path: node for path, node in originals.items() if path in kept},
+        made,
+        ledger.units if after else {},
+    )
 
     changes = []
     gone = (ledger.paths - kept) | _unwanted(declared, kept, below)
+    for path in sorted(gone & set(originals)):
+        before, original = live(path), originals[path]
+        if not original.satisfied_by(before):
+            hidden = path in ledger.secret or (before is not None and _closed(path, before, ledger))
+            changes.append(Change(path, before, original, hidden))
+    gone = (gone - set(originals)) | (ledger.made - made - {"."})
     for path, node in _removable(gone - set(declared), live, below).items():
         changes.append(Change(path, node, None, path in ledger.secret or _closed(path, node, ledger)))
     for declaration in declared.values():
@@ -384,12 +437,45 @@ def _refuse_foreign(
     # An owner that is not named in this call keeps its files: they may be shared, not changed under it.
     for owner in sorted(set(after) - named):
         for path in sorted(after[owner] & set(declared)):
-            node = declared[path].node
-            if node is None or not node.satisfied_by(live(path)):
+            node, found = declared[path].node, live(path)
+            if found is not None if node is None else not node.satisfied_by(found):
                 raise PlanError(
                     f"{declared[path].owners[0]} declares {path}, which belongs to {owner} (not part of this call);"
                     f" declare both owners in one call, or let {owner} go first with `{owner}: []`"
                 )
+
+
+def _found(paths: t.Iterable[str], live: t.Callable[[str], Node | None]) -> dict[str, Node]:
+    nodes = {path: live(path) for path in paths}
+    return {path: node for path, node in nodes.items() if node is not None}
+
+
+def _above(paths: t.Iterable[str]) -> set[str]:
+    """All directories of the tree that these paths are in."""
+    found: set[str] = set()
+    for path in paths:
+        parent = posixpath.dirname(path)
+        while not _is_system(path) and parent:
+            found.add(parent)
+            parent = posixpath.dirname(parent)
+    return found
+
+
+def _missing_parents(declared: t.Mapping[str, Declaration], live: t.Callable[[str], Node | None]) -> frozenset[str]:
+    """The directories of the tree that have to be made although nobody declares them."""
+    above = _above(path for path, declaration in declared.items() if declaration.node is not None)
+    return frozenset(path for path in above - set(declared) if live(path) is None)
+
+
+def _kept(node: Node) -> dict[str, t.Any]:
+    """An original in the form that the ledger takes."""
+    data = {key: value for key, value in dataclasses.asdict(node).items() if value not in (None, "", b"")}
+    data.pop("links")
+    return {**data, "content": base64.b64encode(node.content).decode()} if node.kind == "file" else data
+
+
+def _revived(data: t.Mapping[str, t.Any]) -> Node:
+    return Node(**{**data, "content": base64.b64decode(data.get("content", ""))})
 
 
 def _unwanted(

@@ -11,7 +11,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
 import os
+import pwd
+import time
 import typing as t
 
 from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
@@ -33,6 +36,8 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan i
     Ledger,
     Node,
     Plan,
+    PlanError,
+    Standing,
     declare,
     diff,
     make_plan,
@@ -47,6 +52,14 @@ _ATTEMPTS = 3
 _SOON = 3.0
 #: What a probe's record says about the endpoint itself; the rest of it may quote what the daemon sent.
 _OWN_WORDS = frozenset({"endpoint", "address", "protocol", "state", "phase", "cause"})
+_SYSUSERS = "/etc/sysusers.d/"
+_CACHES = "/var/cache/"
+#: Directories that no package brings, and that are of use only for what is in them.
+_FOR_FILES = ("/etc/ansible/facts.d", "/etc/ansible", "/etc/sysusers.d")
+#: How the comment of an account begins that goes with the last sysusers.d(5) file that names it.
+_OURS = "weblab.stacks"
+#: What userdel(8) says of an account whose processes have not ended yet.
+_IN_USE = 8
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -76,6 +89,9 @@ class Request:
     prune: bool = True
     #: Paths that go, whoever declared them: another tree takes over what they serve.
     released: t.Sequence[str] = ()
+    #: ``absent``: the owners go, and nobody else may be there. ``unused``: ``base`` stays while somebody else is.
+    state: str = "present"
+    base: str = ""
 
 
 @dataclasses.dataclass
@@ -94,6 +110,7 @@ class Result:
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     diff: list[dict[str, str]] = dataclasses.field(default_factory=list)
     unpruned: list[str] = dataclasses.field(default_factory=list)
+    owners: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -181,7 +198,7 @@ class Transaction:
     def _once(self) -> t.Iterator[str]:
         plan = self._plan()
         if plan.changes:
-            self._preconditions()
+            self._preconditions(plan)
             if self._request.check:
                 self._validate_only(plan)
             else:
@@ -198,11 +215,16 @@ class Transaction:
         live = self._live
         request = self._request
         plan = make_plan(
-            self._declared, request.owners, ledger, live.node, live.below, self._root,
+            self._declared, self._leaving(ledger), ledger, live.node, live.below, self._root,
             prune=request.prune, released=request.released,
         )  # fmt: skip
         self.result.unpruned = list(plan.unpruned)
-        plan = dataclasses.replace(plan, ledger_changed=plan.ledger != recorded)
+        self.result.owners = sorted(plan.ledger.owners)
+        kept = plan.ledger
+        if kept.owners and not ledger.owners:
+            made = {"."} if not os.path.lexists(self._root) else set()
+            kept = dataclasses.replace(kept, made=kept.made | made, units=self._standing())
+        plan = dataclasses.replace(plan, ledger=kept, ledger_changed=kept != recorded)
         self._mask = self._make_mask(plan)
         self.result.changed = bool(plan.changes) or plan.ledger_changed
         self.result.diff = [diff(change, self._root) for change in plan.changes]
@@ -210,6 +232,28 @@ class Transaction:
         for change in plan.changes:
             self.result.files[change.verb].append(change.full(self._root))
         return plan
+
+    def _leaving(self, ledger: Ledger) -> t.Collection[str]:
+        """The owners that this call is about.
+
+        :raises PlanError: when the tree is to go and others have something in it.
+        """
+        request = self._request
+        others = sorted(set(ledger.owners) - set(request.owners))
+        if request.state == "absent" and others:
+            theirs = ", ".join(f"{owner} ({min(ledger.owners[owner])} and more)" for owner in others)
+            raise PlanError(
+                f"{self._root} cannot go: it is still used by {theirs}. Remove what these have there first, each with"
+                " the role or task that put it there. Nothing was changed."
+            )
+        if request.state == "unused" and others:
+            return [owner for owner in request.owners if owner != request.base]
+        return request.owners
+
+    def _standing(self) -> dict[str, Standing]:
+        """How the units of a tree stand that nobody has declared anything in."""
+        units = _service.show(self._daemon.units(self._live))
+        return {name: Standing(unit.enabled, unit.up) for name, unit in units.items() if unit.known}
 
     def _make_mask(self, plan: Plan) -> Mask:
         hidden = {path for path in plan.ledger.secret if path not in self._declared}
@@ -237,8 +281,12 @@ class Transaction:
                 _tree.apply(self._root, [_ledger_change(self._live, plan.ledger)])
             if self._left:
                 self._finish(plan)
+                self._remove_accounts(0)
+        if not plan.ledger.owners and not self._ledger.owners and not self._ledger.units:
+            # Nobody has anything here: how the daemon runs is nobody's business, either.
+            return
         units = self._units(plan)
-        decisions = units.decisions((), self._old_units(), {})
+        decisions = units.decisions((), self._old_units(), {}, self._before(plan))
         if not any(decision.needed for decision in decisions.values()):
             self._report(decisions)
             return
@@ -265,7 +313,7 @@ class Transaction:
         if self._left or any(path.startswith(UNITS) for path in plan.ledger.paths):
             _service.systemctl("daemon-reload")
 
-    def _preconditions(self) -> None:
+    def _preconditions(self, plan: Plan) -> None:
         """Refuse what cannot work, before anything is touched."""
         if self._request.probe:
             from ansible_collections.weblab.stacks.plugins.module_utils._probe._parse import parse_check
@@ -283,7 +331,7 @@ class Transaction:
             held = frozenset().union(*(unit.listen for unit in units.values()))
             wanted = [item for item in self._request.listen if _endpoint.parse(item["endpoint"]).address not in held]
             problems += _listen.conflicts(wanted, own.union(self.givers))
-        if not self._daemon.installed() and not self._request.check:
+        if plan.ledger.owners and not self._daemon.installed() and not self._request.check:
             problems.append(f"{self._daemon.program} is not installed on this host; install its package first")
         if not problems:
             return
@@ -301,7 +349,8 @@ class Transaction:
             if prepared and os.path.isdir(self._root) and _namespace.available():
                 self._validate(plan, work)
             try:
-                self._report(self._units(plan, Tree(work.tree)).decisions(*self._change(plan)))
+                units = self._units(plan, Tree(work.tree))
+                self._report(units.decisions(*self._change(plan), self._before(plan)))
             except _service.ServiceError as error:
                 self.result.warnings.append(str(error))
 
@@ -317,13 +366,15 @@ class Transaction:
             undo.system([change for change in plan.system_changes if change.after is not None])
             self._prepare_system(plan)
             yield from self._replace_tree(plan, work, undo)
-            decisions = units.decisions(*change)
+            decisions = units.decisions(*change, self._before(plan))
             self._report(decisions)
             units.act(decisions)
             yield "applied"
             undo.system([change for change in plan.system_changes if change.after is None])
             self._probe(units)
             _remove_directories(plan)
+            if self._left or any(change.path.startswith(_SYSUSERS) for change in plan.system_changes):
+                self._remove_accounts(units.remaining())
             self._remember(units)
         except _MovedError:
             undo.run()
@@ -377,8 +428,8 @@ class Transaction:
             os.rename(work.tree, self._root)
             self.result.swap = "create"
             undo.add(lambda: os.rename(self._root, work.tree))
-        elif not plan.ledger.owners and Tree(work.tree).empty():
-            # The last owner let go of its last file, and nobody else has one: the tree goes with them.
+        elif not plan.ledger.owners and "." in self._ledger.made and Tree(work.tree).empty():
+            # The first owner made the tree, the last one let go of its last file, and nobody else has one.
             _tree.remove(work.tree)
             os.rename(self._root, work.tree)
             self.result.swap = "remove"
@@ -419,6 +470,10 @@ class Transaction:
 
     def _validate(self, plan: Plan, work: Workplace | None) -> None:
         """Run the daemon's own test; ``work`` is None when the new tree is at its final path already."""
+        before = self._before(plan)
+        if before is not None and not any(standing.active for standing in before.values()):
+            # What comes back is as good or bad as it was, and nobody is going to read it.
+            return
         commands = self._daemon.commands(
             Tree(work.tree if work else self._root), [change.path for change in plan.changes]
         )
@@ -475,6 +530,7 @@ class Transaction:
                 f"Look at {self._root} and at the service by hand."
             ) from error
         self.result.rolled_back = touched
+        self.result.owners = sorted(self._ledger.owners)
         self.result.changed = False
         if decisions:
             self._remember(units)
@@ -484,7 +540,7 @@ class Transaction:
 
     def _remember(self, units: Units) -> None:
         try:
-            _marker.write(self._root, units.loaded())
+            _marker.write(self._root, units.loaded() if self.result.owners else {})
         except OSError as error:
             self.result.warnings.append(
                 f"{explain(error, _marker.DIRECTORY)}. What the daemon has loaded could not be noted there; the next"
@@ -513,6 +569,25 @@ class Transaction:
         """Units that a killed run should have stopped."""
         return {name: False for journal in self._journals for name in journal.units}
 
+    def _before(self, plan: Plan) -> t.Mapping[str, Standing] | None:
+        """How the units stood before the tree had an owner, when it has none any more."""
+        return None if plan.ledger.owners else self._ledger.units
+
+    def _remove_accounts(self, patience: float) -> None:
+        """Remove the accounts that a sysusers.d(5) file made for this collection and that none names any more."""
+        named = _named_accounts()
+        for account in pwd.getpwall():
+            if not account.pw_gecos.startswith(_OURS) or account.pw_name in named:
+                continue
+            end = time.monotonic() + patience
+            while (done := _service.run(["userdel", account.pw_name])).code == _IN_USE and time.monotonic() < end:
+                time.sleep(0.1)
+            if done.code != 0:
+                self.result.warnings.append(
+                    f"The account {account.pw_name} is used by nothing of this collection any more, and stays:"
+                    f" {done.output}. Remove it with `userdel {account.pw_name}`."
+                )
+
     def _report(self, decisions: t.Mapping[str, Decision]) -> None:
         self.result.actions = {name: decision.action for name, decision in decisions.items()}
         self.result.reasons = {
@@ -539,7 +614,7 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
     """Run what sysusers.d and tmpfiles.d files are for; it changes nothing where that happened before."""
     present = sorted(path for path in paths if os.path.exists(path))
     for directory, argv in (
-        ("/etc/sysusers.d/", ["systemd-sysusers"]),
+        (_SYSUSERS, ["systemd-sysusers"]),
         ("/etc/tmpfiles.d/", ["systemd-tmpfiles", "--create"]),
     ):
         command = [*argv, *(path for path in present if path.startswith(directory))]
@@ -550,21 +625,45 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
 
 
 def _remove_directories(plan: Plan) -> None:
-    """Remove the empty directories below /run that tmpfiles.d(5) files made and do not name any more."""
-    gone: set[str] = set()
+    """Remove the directories below /run and /var/cache that tmpfiles.d(5) files made and do not name any more."""
+    gone: dict[str, bool] = {}
     for change in plan.system_changes:
         if change.path.startswith("/etc/tmpfiles.d/"):
-            gone |= _runtime_directories(change.before) - _runtime_directories(change.after)
-    for path in sorted(gone, reverse=True):
+            after = _volatile_directories(change.after)
+            gone.update(
+                (path, whole) for path, whole in _volatile_directories(change.before).items() if path not in after
+            )
+    for path, whole in sorted(gone.items(), reverse=True):
+        if whole:
+            _tree.remove(path)
+            continue
         # One that is not empty is somebody's still, and the next boot removes it anyway.
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+    for path in _FOR_FILES if any(change.after is None for change in plan.system_changes) else ():
         with contextlib.suppress(OSError):
             os.rmdir(path)
 
 
-def _runtime_directories(node: Node | None) -> set[str]:
-    lines = _text(node).splitlines() if node is not None else []
-    words = [line.split() for line in lines]
-    return {parts[1] for parts in words if parts[:1] == ["d"] and parts[1:] and parts[1].startswith("/run/")}
+def _volatile_directories(node: Node | None) -> dict[str, bool]:
+    """Directory -> does it go with what is in it? A cache does, and what a ``D`` line empties."""
+    found = {}
+    for line in _text(node).splitlines() if node is not None else ():
+        kind, _blank, rest = line.partition(" ")
+        path = rest.split(" ")[0].rstrip("/")
+        if kind in ("d", "D") and path.startswith(("/run/", _CACHES)):
+            found[path] = kind == "D" or path.startswith(_CACHES)
+    return found
+
+
+def _named_accounts() -> set[str]:
+    """The users that sysusers.d(5) files of this host name."""
+    names: set[str] = set()
+    for directory in ("/etc", "/run", "/usr/lib"):
+        for path in glob.glob(f"{directory}/sysusers.d/*.conf"):
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+                names |= {words[1] for words in map(str.split, file) if len(words) > 1 and words[0].startswith("u")}
+    return names
 
 
 def _ledger_change(live: Tree, ledger: Ledger) -> Change:

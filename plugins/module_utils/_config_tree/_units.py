@@ -22,6 +22,7 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import 
 )
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Daemon, Facts
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._marker import Loaded
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import Standing
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError, Unit
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import Endpoint
@@ -38,10 +39,11 @@ class Decision:
     action: str = "none"
     reason: str = ""
     enable: bool = False
+    disable: bool = False
 
     @property
     def needed(self) -> bool:
-        return self.action != "none" or self.enable
+        return self.action != "none" or self.enable or self.disable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +55,16 @@ class Before:
     words: _service.Words
 
 
-def decide(unit: Unit, *, serves: bool, why: str, restart: str) -> Decision:
+def decide(unit: Unit, *, serves: bool, why: str, restart: str, before: Standing | None = None) -> Decision:
     """What has to happen to a unit.
 
     :param serves: whether its configuration has something to serve.
     :param why: why its configuration is not the one that it loaded; empty when it is.
     :param restart: why a reload would not be enough; empty when it is.
+    :param before: how it stood before the tree had an owner, when it has none any more.
     """
+    if before is not None:
+        return _as_before(unit, before, restart or why, reload=not restart)
     if not serves:
         if unit.up or unit.enabled == "enabled":
             return Decision("stopped", "it has nothing to serve any more")
@@ -72,6 +77,19 @@ def decide(unit: Unit, *, serves: bool, why: str, restart: str) -> Decision:
     if why:
         return Decision("reloaded", why, enable)
     return Decision("none", "it was not enabled at boot" if enable else "", enable)
+
+
+def _as_before(unit: Unit, before: Standing, why: str, *, reload: bool) -> Decision:
+    boot = before.enabled == "enabled"
+    enable, disable = boot and unit.enabled == "disabled", not boot and unit.enabled == "enabled"
+    if unit.up and not before.active:
+        # To stop it disables it as well.
+        return Decision("stopped", "it did not run before", boot)
+    if before.active and not unit.up:
+        return Decision("started", "it ran before", enable, disable)
+    if before.active and why:
+        return Decision("reloaded" if reload else "restarted", why, enable, disable)
+    return Decision("none", f"it was {before.enabled} before" if enable or disable else "", enable, disable)
 
 
 def affects(unit: str, path: str) -> bool:
@@ -134,16 +152,23 @@ class Units:
         self.restarts: dict[str, dict[str, t.Any]] = {}
 
     def decisions(
-        self, changed: t.Collection[str], old_units: t.Collection[str], old_facts: t.Mapping[str, Facts]
+        self,
+        changed: t.Collection[str],
+        old_units: t.Collection[str],
+        old_facts: t.Mapping[str, Facts],
+        before: t.Mapping[str, Standing] | None = None,
     ) -> dict[str, Decision]:
         """What has to happen to every unit, the ones that stop first.
 
         :param changed: the paths of the tree and of the system that this run changed.
         :param old_units: the units that the tree had before.
         :param old_facts: their facts before; for a unit that is missing here the marker knows them.
+        :param before: how the units stood before the tree had an owner, when it has none any more.
         """
         self._changed = changed
         serves = {**dict.fromkeys(old_units, False), **self._daemon.units(self._tree)}
+        if before is not None:
+            serves = {name: name in before and before[name].active for name in {**serves, **before}}
         marker = _marker.read(self._root)
         decided = {}
         for name, unit in _service.show(serves).items():
@@ -156,7 +181,8 @@ class Units:
             why, restart = "", ""
             if serves[name] and unit.up:
                 why, restart = self._why(unit, changed, old_facts.get(name), marker.get(name))
-            decided[name] = decide(unit, serves=serves[name], why=why, restart=restart)
+            stood = before.get(name) if before is not None else None
+            decided[name] = decide(unit, serves=serves[name], why=why, restart=restart, before=stood)
             if decided[name].needed:
                 self.before[name] = self._look(unit)
                 facts = self._daemon.facts(name, self._tree)
@@ -211,7 +237,7 @@ class Units:
             if before.unit.up:
                 self._facts[name] = self._facts[name][::-1]
                 self._run_old(name, decision.action, deadline)
-            if decision.enable or decision.action == "stopped":
+            if decision.enable or decision.disable or decision.action == "stopped":
                 _service.run(["systemctl", "enable" if before.unit.enabled == "enabled" else "disable", name])
             _service.run(["systemctl", "reset-failed", name])
 
@@ -345,9 +371,8 @@ class Units:
         if decision.action == "stopped":
             _service.systemctl("disable", "--now", name, timeout=limit)
             _service.run(["systemctl", "reset-failed", name])
-            return
-        if decision.enable:
-            _service.systemctl("enable", name)
+        if decision.enable or decision.disable:
+            _service.systemctl("enable" if decision.enable else "disable", name)
         if decision.action == "reloaded":
             old, new = self._facts[name]
             for path in self._unnoticed.get(name, ()):

@@ -19,7 +19,7 @@ from ._apache_proxied import complete_proxied, proxied_modules
 from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint, site_listens
 from ._locations import complete_location
-from ._plan import Plan, check_path, check_text, check_unique, check_user, empty_plan, marker, sysusers
+from ._plan import Plan, base_marker, check_path, check_text, check_unique, check_user, empty_plan, marker, sysusers
 
 #: What an MPM is made of. mpm-itk is a module of Debian's beside prefork, and takes prefork's numbers.
 MPMS = {"prefork": ("prefork",), "worker": ("worker",), "event": ("event",), "itk": ("prefork", "itk")}
@@ -143,7 +143,9 @@ def apache_base(
         files += [
             {
                 "system": f"/etc/tmpfiles.d/weblab-apache2-{instance_name}.conf",
-                "content": f"d /var/log/apache2-{instance_name} 0750 root adm\n",
+                # Apache makes the second by itself, and leaves sockets there.
+                "content": f"d /var/log/apache2-{instance_name} 0750 root adm\n"
+                f"D /run/apache2-{instance_name} 0755 root root\n",
             },
             {"system": f"/etc/logrotate.d/apache2-{instance_name}", "template": "logrotate.j2"},
             {"system": f"/usr/local/sbin/apache2ctl-{instance_name}", "link": "/usr/sbin/apache2ctl"},
@@ -156,6 +158,7 @@ def apache_base(
             for end in ("load", "conf")
         ]
         files += [{"path": "sites-enabled/000-default.conf", "state": "absent"}]
+    files.append(base_marker("apache", instance_name, mpm=mpm))
     return files
 
 

@@ -31,6 +31,8 @@ class StackPlan(t.TypedDict):
     uwsgi_vassals: list[dict[str, t.Any]]
     app_services: list[dict[str, t.Any]]
     endpoints: list[dict[str, t.Any]]
+    #: ``unused`` when none of the sites shall be there: a component goes when nobody else uses it.
+    component_state: str
 
 
 class Draft:
@@ -46,6 +48,7 @@ class Draft:
             "uwsgi_vassals": [],
             "app_services": [],
             "endpoints": [],
+            "component_state": "present",
         }
 
     def front(self, site: Site) -> t.Mapping[str, t.Any]:

@@ -53,8 +53,9 @@ def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_si
     plan = empty_plan()
     add_sites(plan, checked, where, _complete, _requires)
     # nginx makes a cache's directory, but not again when it is gone, as after a reboot where /var/cache is in memory.
-    caches = [f"d {site['cache']['path']} 0700 www-data root" for site in checked if site.get("cache")]
-    plan["files"] += tmpfiles(f"{owner}-nginx", caches)
+    for site in checked:
+        if site.get("cache"):
+            plan["files"] += tmpfiles(f"nginx-{site['name']}", [f"d {site['cache']['path']} 0700 www-data root"])
     if checked and mark:
         plan["files"].append(marker(owner, "nginx", sites=site_listens(checked)))
     return plan

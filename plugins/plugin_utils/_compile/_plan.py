@@ -98,6 +98,13 @@ def marker(owner: str, component: str, instance: str = "", **more: t.Any) -> dic
     return {"system": f"/etc/ansible/facts.d/{name}.fact", "content": content}
 
 
+def base_marker(component: str, instance: str, **more: t.Any) -> dict[str, t.Any]:
+    """Return the local fact that this instance is set up here, whoever has sites on it."""
+    content = json.dumps({"base": component, "instance": instance, **more}) + "\n"
+    name = "_".join(part for part in ("weblab", component, instance) if part)
+    return {"system": f"/etc/ansible/facts.d/{name}.fact", "content": content}
+
+
 def tmpfiles(owner: str, lines: t.Iterable[str]) -> list[dict[str, t.Any]]:
     """Return the tmpfiles.d(5) file with these lines; what it makes below /run goes with it."""
     content = "".join(f"{line}\n" for line in lines)
@@ -105,10 +112,15 @@ def tmpfiles(owner: str, lines: t.Iterable[str]) -> list[dict[str, t.Any]]:
 
 
 def sysusers(users: t.Mapping[str, str], owner: str) -> list[dict[str, t.Any]]:
-    """Return the sysusers.d(5) file that creates ``users`` (name -> home), if there are any to create."""
-    lines = [
-        f'u {user} - "weblab.stacks application" {home}' for user, home in users.items() if user not in _KNOWN_USERS
+    """Return a sysusers.d(5) file for each of ``users`` (name -> home) that is to be created.
+
+    By its comment ``config_tree`` knows an account that goes with the last file that names it.
+    """
+    return [
+        {
+            "system": f"/etc/sysusers.d/weblab-{owner}-{user}.conf",
+            "content": f'u {user} - "weblab.stacks application" {home}\n',
+        }
+        for user, home in users.items()
+        if user not in _KNOWN_USERS
     ]
-    if not lines:
-        return []
-    return [{"system": f"/etc/sysusers.d/weblab-{owner}.conf", "content": "\n".join(lines) + "\n"}]

@@ -43,26 +43,41 @@ _SITES: dict[str, t.Callable[[Draft, Site, str], None]] = {
 
 
 def stack_plan(
-    sites: list[dict[str, t.Any]], stack: str, drawing: t.Mapping[str, t.Any], socket: str = "unix", where: str = ""
+    sites: list[dict[str, t.Any]],
+    stack: str,
+    drawing: t.Mapping[str, t.Any],
+    socket: str = "unix",
+    where: str = "",
+    state: str = "present",
 ) -> StackPlan:
     """Return what ``sites`` mean for the components of ``drawing``.
 
     :param socket: ``unix`` or ``tcp``, for sites that do not say it themselves.
     :param where: path of the list in the user's data, for errors; the role's own variable when empty.
+    :param state: ``absent`` when none of the sites shall be there.
     :raises DataError: with the path of the wrong value.
     """
     where = where or f"{stack}_sites"
     options = _spec.role_options(stack)[f"{stack}_sites"]
     draft = Draft(stack, drawing)
+    draft.plan["component_state"] = "present" if state == "present" else "unused"
     for index, site in enumerate(_spec.checked(options, sites, where)):
         here = f"{where}[{index}]"
         check_name(site["name"], f"{here}.name")
+        if "absent" in (state, site["state"]):
+            continue
         endpoint = site_endpoint(site, here)
         draft.add_endpoint(site, "front", endpoint, f"{here}.port", site_probe(site, endpoint))
         site.setdefault("socket", socket)
         _SITES[drawing["runs"]](draft, site, here)
     check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name")
     return draft.plan
+
+
+def stack_sites(sites: list[dict[str, t.Any]], stack: str) -> list[dict[str, t.Any]]:
+    """Return those of ``sites`` that ``stack`` serves."""
+    found = [site for site in sites if isinstance(site, dict) and site.get("stack") == stack]
+    return [site for site in found if site.get("state") != "absent"]
 
 
 class HostPlan(t.TypedDict):
@@ -75,10 +90,13 @@ class HostPlan(t.TypedDict):
     #: Calls of the front servers' components. One whose sites another one ``takes_over`` has ``prune`` false: it serves
     #: on until then, and is called once more.
     fronts: list[dict[str, t.Any]]
-    #: Components that have something to do here, or to remove.
-    components: list[str]
+    #: Backends' components that have something to do here, or to remove -> present; or unused, absent: they go.
+    components: dict[str, str]
     endpoints: list[dict[str, t.Any]]
 
+
+_BACKENDS = ("php_fpm", "uwsgi", "app_service")
+_COMPONENTS = ("nginx", "apache", *_BACKENDS)
 
 #: Who declares what comes from a host's sites; a stack's role that is applied by itself names itself.
 OWNER = "weblab_sites"
@@ -105,23 +123,29 @@ def host_plan(
         "uwsgi_vassals": [],
         "app_services": [],
         "fronts": [],
-        "components": [],
+        "components": {},
         "endpoints": [],
     }
     fronts: dict[str, dict[str, t.Any]] = {}
     known = _spec.stack_names()
+    states = _States(variables, known)
     for index, site in enumerate(sites):
         here = f"{where}[{index}]"
         if not isinstance(site, dict):
             raise DataError(here, f"a site is a mapping (name, stack, port, ...), not {site!r}")
+        if _state(site.get("state"), f"{here}.state") == "absent":
+            if "name" not in site:
+                raise DataError(f"{here}.name", "this key is required: it says which site shall be absent")
+            check_name(str(site["name"]), f"{here}.name")
+            continue
         stack = site.get("stack")
         if stack not in known:
             raise DataError(f"{here}.stack", f"{stack!r} is not one of {', '.join(known)}")
-        defaults = _spec.role_defaults(stack)
-        settings = {
-            key: variables.get(f"{stack}_{key}", defaults.get(f"{stack}_{key}")) for key in ("drawing", "socket")
-        }
+        if stack in states.stacks:
+            continue
+        settings = _settings(stack, variables)
         part = stack_plan_at(index, site, stack, settings, where)
+        states.check(part, settings["drawing"], stack, here)
         for name, served in part["fronts"].items():
             _add_fronts(fronts, settings["drawing"]["fronts"][name], served, here)
         plan["php_fpm_pools"] += part["php_fpm_pools"]
@@ -140,21 +164,82 @@ def host_plan(
         # An instance that lost all of its sites is called once more, to remove them.
         if mark["component"] in ("apache", "nginx"):
             _add_fronts(fronts, mark, [], where)
+    for front in states.leaving(local_facts or {}):
+        _add_fronts(fronts, front, [], where)
     for front in fronts.values():
+        front["state"] = states.of(front["component"], front["name"], front["sites"])
         front["takes_over"] = _taken_over(front, fronts, marks)
     givers = {tree["root"] for front in fronts.values() for tree in front["takes_over"]}
     for front in fronts.values():
         front["prune"] = _tree(front)["root"] not in givers
     # nginx last: it may stand in front of an Apache, which then has to answer.
     plan["fronts"] = sorted(fronts.values(), key=lambda front: bool(front["component"] == "nginx"))
-    present = {
+    marked = {mark["component"] for mark in marks}
+    for name, entries in _backends(plan).items():
+        state = states.of(name, name, entries)
+        if entries or name in marked or state != "present":
+            plan["components"][name] = state
+    return plan
+
+
+class _States:
+    """What shall be absent from a host: everything, a stack, a component."""
+
+    def __init__(self, variables: t.Mapping[str, t.Any], stacks: t.Iterable[str]) -> None:
+        def absent(name: str) -> bool:
+            return _state(variables.get(f"{name}_state"), f"{name}_state") == "absent"
+
+        self._components = {name for name in _COMPONENTS if absent(name)}
+        self._everything = absent("weblab")
+        #: The stacks none of whose sites shall be there.
+        self.stacks = {stack for stack in stacks if self._everything or absent(stack)}
+        drawings = [_settings(stack, variables)["drawing"] for stack in sorted(self.stacks)]
+        self._fronts = {_front_name(front): front for drawing in drawings for front in drawing["fronts"].values()}
+        self._unused = {*self._fronts, *(_BACKENDS if self.stacks else ())}
+
+    def check(self, part: StackPlan, drawing: t.Mapping[str, t.Any], stack: str, here: str) -> None:
+        """Refuse a site whose component shall be absent."""
+        used = {drawing["fronts"][name]["component"] for name, sites in part["fronts"].items() if sites}
+        used |= {name for name, entries in _backends(part).items() if entries}
+        for component in sorted(used & self._components):
+            problem = f"{stack} needs {component}, and {component}_state is absent; remove one of the two"
+            raise DataError(f"{here}.stack", problem)
+
+    def leaving(self, local_facts: t.Mapping[str, t.Any]) -> t.Sequence[t.Mapping[str, t.Any]]:
+        """Return the front servers that may have to go although no site names them."""
+        bases = [fact for fact in local_facts.values() if isinstance(fact, dict) and "base" in fact]
+        found = [{"component": fact["base"], **fact} for fact in bases]
+        fronts = [front for front in found if self._everything or front["component"] in self._components]
+        fronts += self._fronts.values()
+        # Debian's own Apache has no name.
+        names = [name for name in ("nginx", "apache") if name in self._components]
+        return fronts + [{"component": name, "mpm": "event"} for name in names]
+
+    def of(self, component: str, name: str, entries: t.Sequence[t.Any]) -> str:
+        """Return what becomes of a component, or of an instance of it, that has these entries."""
+        if component in self._components:
+            return "absent"
+        return "unused" if not entries and (self._everything or name in self._unused) else "present"
+
+
+def _backends(plan: t.Any) -> dict[str, list[dict[str, t.Any]]]:
+    """Return what each backend's component has in a plan."""
+    return {
         "php_fpm": plan["php_fpm_pools"],
-        "uwsgi": plan["uwsgi_instances"] or plan["uwsgi_vassals"],
+        "uwsgi": plan["uwsgi_instances"] + plan["uwsgi_vassals"],
         "app_service": plan["app_services"],
     }
-    marked = {mark["component"] for mark in marks}
-    plan["components"] = [name for name, entries in present.items() if entries or name in marked]
-    return plan
+
+
+def _settings(stack: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    defaults = _spec.role_defaults(stack)
+    return {key: variables.get(f"{stack}_{key}", defaults.get(f"{stack}_{key}")) for key in ("drawing", "socket")}
+
+
+def _state(value: t.Any, where: str) -> str:
+    if value not in (None, "present", "absent"):
+        raise DataError(where, f"{value!r} is neither present nor absent")
+    return str(value or "present")
 
 
 def _add_fronts(

@@ -344,7 +344,7 @@ def mark(component: str, **more: t.Any) -> dict[str, t.Any]:
 
 def test_each_component_gets_all_sites_of_the_host_in_one_call() -> None:
     planned = _stacks.host_plan([blog(), shop(), services(), prefork(), blog(name="news", port=8085)], {})
-    assert planned["components"] == ["php_fpm", "uwsgi"]
+    assert planned["components"] == {"php_fpm": "present", "uwsgi": "present"}
     assert [pool["name"] for pool in planned["php_fpm_pools"]] == ["blog", "news"]
     assert [app["name"] for app in planned["uwsgi_instances"]] == ["shop"]
     assert {front["name"]: [site["name"] for site in front["sites"]] for front in planned["fronts"]} == {
@@ -366,7 +366,7 @@ def test_a_component_that_lost_all_its_sites_is_called_once_more() -> None:
         ("apache prefork", 1),
         ("nginx", 0),
     ]
-    assert planned["components"] == ["uwsgi"]
+    assert planned["components"] == {"uwsgi": "present"}
 
 
 def test_a_front_server_takes_over_the_sites_whose_ports_it_wants() -> None:

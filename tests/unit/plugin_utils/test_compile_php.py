@@ -136,7 +136,7 @@ def test_debians_own_instance_keeps_no_other_mpm(mpm: str, gone: str) -> None:
 def test_each_instance_creates_the_users_of_its_own_sites() -> None:
     planned = _apache.apache_plan([front("apache_itk_mod_php")], "weblab_sites", "itk", "itk")
     system = {entry["system"]: entry["content"] for entry in planned["files"] if "system" in entry}
-    assert system["/etc/sysusers.d/weblab-weblab_sites-apache-itk.conf"].startswith("u blog ")
+    assert system["/etc/sysusers.d/weblab-weblab_sites-apache-itk-blog.conf"].startswith("u blog ")
 
 
 def test_sites_under_itk_do_not_run_each_others_code_from_the_shared_cache() -> None:

@@ -123,7 +123,7 @@ def test_a_cache_is_switched_off_whole() -> None:
 def test_a_cache_has_a_directory_that_comes_back_after_a_reboot() -> None:
     planned = _nginx.nginx_plan([{"name": "kept", "port": 80, "locations": [PROXY], "cache": {}}], "me")
     system = {entry["system"]: entry["content"] for entry in planned["files"] if "system" in entry}
-    assert system["/etc/tmpfiles.d/weblab-me-nginx.conf"] == "d /var/cache/nginx-kept 0700 www-data root\n"
+    assert system["/etc/tmpfiles.d/weblab-nginx-kept.conf"] == "d /var/cache/nginx-kept 0700 www-data root\n"
 
 
 def test_statuses_with_one_time_share_a_line() -> None:

@@ -96,7 +96,7 @@ A = {"path": "a.conf", "content": "a\n"}
             {"a.conf": file("")},
             {},
             {"a.conf": "removed"},
-            {},
+            {"one": ["a.conf"]},
             id="absent",
         ),
         pytest.param({"one": [{"path": "a.conf", "state": "absent"}]}, {}, {}, {}, {}, id="absent already"),

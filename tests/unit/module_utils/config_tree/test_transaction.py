@@ -63,8 +63,20 @@ def test_errors_say_what_where_and_what_to_do(code: int, words: list[str]) -> No
     assert "/etc/nginx: " in _transaction.explain(OSError(code, os.strerror(code)), "/etc/nginx")
 
 
-def test_runtime_directories_are_those_that_tmpfiles_makes_below_run() -> None:
-    lines = ["# d /run/a", "d /run/b 0755 root root", "D /run/c", "d /var/log/x 0750 root adm", "d", ""]
+def test_volatile_directories_are_those_that_tmpfiles_makes_below_run_and_var_cache() -> None:
+    lines = [
+        "# d /run/a",
+        "d /run/b 0755 root root",
+        "D /run/c",
+        "d /var/log/x 0750 root adm",
+        "d /var/cache/c",
+        "d",
+        "",
+    ]
     node = Node("file", "\n".join(lines).encode())
-    assert _transaction._runtime_directories(node) == {"/run/b"}
-    assert _transaction._runtime_directories(None) == set()
+    assert _transaction._volatile_directories(node) == {
+        "/run/b": False,
+        "/run/c": True,
+        "/var/cache/c": True,
+    }
+    assert _transaction._volatile_directories(None) == {}
