@@ -78,7 +78,9 @@ _LOCATION_MODULES = {
 #: Module -> the package that brings it, where that is not Apache's own.
 _MODULE_PACKAGES = {"fcgid": "libapache2-mod-fcgid", "wsgi": "libapache2-mod-wsgi-py3", "perl": "libapache2-mod-perl2"}
 
-_THREADS_PER_CHILD = 25
+#: One process has a thread for each of 256 busy clients. Many small ones would share the clients unevenly, and one whose
+#: threads are all busy closes the idle connections that it has. A thread that waits takes some ten KiB.
+_THREADS_PER_CHILD = 256
 
 #: nginx's units of time, in seconds.
 _TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
@@ -316,15 +318,17 @@ def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str
             "min_spare": min(5, most),
             "max_spare": min(10, most),
         }
-    servers = max(2, min(16, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max))
+    # Up to 1024 threads: as many as may wait for a backend that is busy (its backlog).
+    servers = max(2, min(4, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max))
     threads = _THREADS_PER_CHILD
     return {
         "threads": threads,
         "servers": servers,
         "max_workers": servers * threads,
         "start_servers": 2,
-        "min_spare": threads,
-        "max_spare": 3 * threads,
+        "min_spare": threads // 4,
+        # A process that ends because there are too many would close the idle connections that it has.
+        "max_spare": servers * threads,
     }
 
 
