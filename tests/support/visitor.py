@@ -33,6 +33,8 @@ URLS = {
     "neighbour-two": "http://127.0.0.1:8095",
     "blog-nginx": "http://127.0.0.1:8098",
     "wiki": "http://127.0.0.1:8099",
+    "webserver": "http://127.0.0.1:8111",
+    "compare": "http://127.0.0.1:8105",
 }
 for _entry in os.environ.get("WEBLAB_URLS", "").split():
     URLS[_entry.partition("=")[0]] = _entry.partition("=")[2]
