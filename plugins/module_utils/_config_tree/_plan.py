@@ -280,7 +280,7 @@ def make_plan(
     for path in sorted(gone & set(originals)):
         before, original = live(path), originals[path]
         if not original.satisfied_by(before):
-            hidden = path in ledger.secret or (before is not None and _closed(path, before, ledger))
+            hidden = path in ledger.secret or (original.mode is not None and not original.mode & 0o004)
             changes.append(Change(path, before, original, hidden))
     gone = (gone - set(originals)) | (ledger.made - made - {"."})
     for path, node in _removable(gone - set(declared), live, below).items():

@@ -471,7 +471,8 @@ class Transaction:
     def _validate(self, plan: Plan, work: Workplace | None) -> None:
         """Run the daemon's own test; ``work`` is None when the new tree is at its final path already."""
         before = self._before(plan)
-        if before is not None and not any(standing.active for standing in before.values()):
+        read = self._daemon.installed() and any(standing.active for standing in (before or {}).values())
+        if before is not None and not read:
             # What comes back is as good or bad as it was, and nobody is going to read it.
             return
         commands = self._daemon.commands(

@@ -64,7 +64,7 @@ def decide(unit: Unit, *, serves: bool, why: str, restart: str, before: Standing
     :param before: how it stood before the tree had an owner, when it has none any more.
     """
     if before is not None:
-        return _as_before(unit, before, restart or why, reload=not restart)
+        return _as_before(unit, before, why and (restart or why), reload=not restart)
     if not serves:
         if unit.up or unit.enabled == "enabled":
             return Decision("stopped", "it has nothing to serve any more")
@@ -172,6 +172,9 @@ class Units:
         marker = _marker.read(self._root)
         decided = {}
         for name, unit in _service.show(serves).items():
+            # Without its package, nobody misses it as it was.
+            stood = before.get(name) if before is not None and unit.known else None
+            serves[name] &= before is None or stood is not None
             if serves[name] and not unit.known and not (_unit_files(name) & set(changed)):
                 raise ServiceError(
                     f"systemd does not know {name}; install the package or declare the unit it comes from"
@@ -181,7 +184,6 @@ class Units:
             why, restart = "", ""
             if serves[name] and unit.up:
                 why, restart = self._why(unit, changed, old_facts.get(name), marker.get(name))
-            stood = before.get(name) if before is not None else None
             decided[name] = decide(unit, serves=serves[name], why=why, restart=restart, before=stood)
             if decided[name].needed:
                 self.before[name] = self._look(unit)

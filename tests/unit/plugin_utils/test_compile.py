@@ -369,6 +369,67 @@ def test_a_component_that_lost_all_its_sites_is_called_once_more() -> None:
     assert planned["components"] == {"uwsgi": "present"}
 
 
+def test_a_site_that_shall_be_absent_is_the_same_as_one_that_is_left_out() -> None:
+    there = _stacks.host_plan([blog()], {})
+    for gone in (
+        {"name": "shop", "state": "absent"},
+        {**shop(), "state": "absent"},
+        {**blog(name="x"), "state": "absent"},
+    ):
+        assert _stacks.host_plan([blog(state="present"), gone], {}) == there
+    assert _stacks.stack_sites([blog(), shop(), {"name": "old", "state": "absent"}], shop()["stack"]) == [shop()]
+    assert _stacks.stack_sites([{**blog(), "state": "absent"}], blog()["stack"]) == []
+
+
+@pytest.mark.parametrize(
+    ("sites", "variables", "words"),
+    [
+        ([{"state": "absent"}], {}, r"weblab_sites\[0\].name: this key is required"),
+        ([{"name": "a b", "state": "absent"}], {}, r"weblab_sites\[0\].name: 'a b' is not a name"),
+        ([{"name": "x", "state": "gone"}], {}, r"weblab_sites\[0\].state: 'gone' is neither present nor absent"),
+        ([blog(), {"name": "blog", "state": "absent"}], {}, r"weblab_sites\[1\].name: the site name blog is taken"),
+        ([], {"weblab_state": "gone"}, "weblab_state: 'gone' is neither"),
+        ([], {"cgi_state": False}, "cgi_state: False is neither"),
+        (
+            [blog()],
+            {"php_fpm_state": "absent"},
+            r"weblab_sites\[0\].stack: \w+ needs php_fpm, and php_fpm_state is absent",
+        ),
+        ([blog(), shop()], {"uwsgi_state": "absent"}, r"weblab_sites\[1\].stack: \w+ needs uwsgi"),
+    ],
+)
+def test_what_cannot_be_absent(sites: list[t.Any], variables: dict[str, t.Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        _stacks.host_plan(sites, variables)
+
+
+def states(sites: list[t.Any], facts: dict[str, t.Any], **variables: str) -> dict[str, str]:
+    planned = _stacks.host_plan(sites, variables, facts)
+    return {**{front["name"]: front["state"] for front in planned["fronts"]}, **planned["components"]}
+
+
+def test_a_stack_goes_with_the_components_that_nobody_else_has() -> None:
+    sites = [blog(), shop(), prefork()]
+    assert set(states(sites, {}).values()) == {"present"}
+    assert states(sites, {}, nginx_uwsgi_monolith_state="absent") == {
+        "apache event": "present",
+        "apache prefork": "present",
+        "nginx": "unused",
+        "php_fpm": "present",
+        "uwsgi": "unused",
+        "app_service": "unused",
+    }
+
+
+def test_without_sites_a_component_stays_until_it_shall_go() -> None:
+    marks = {"a": mark("nginx", sites={"shop": 8083}), "b": {"base": "apache", "instance": "own", "mpm": "event"}}
+    assert states([], marks) == {"nginx": "present"}
+    everything = states([blog()], marks, weblab_state="absent")
+    assert {"apache own", "apache event", "nginx", "php_fpm", "uwsgi", "app_service"} <= set(everything)
+    assert set(everything.values()) == {"unused"}
+    assert states([], marks, apache_state="absent") == {"nginx": "present", "apache": "absent", "apache own": "absent"}
+
+
 def test_a_front_server_takes_over_the_sites_whose_ports_it_wants() -> None:
     left = {
         "one": mark("apache", instance="event", mpm="event", sites={"blog": 8082, "news": 8085, "gone": 8086}),

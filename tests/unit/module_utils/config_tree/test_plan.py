@@ -16,6 +16,7 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan i
     Ledger,
     Node,
     PlanError,
+    Standing,
     declare,
     diff,
     make_plan,
@@ -360,3 +361,107 @@ def test_released_files_go_whoever_declared_them() -> None:
     made = make_plan({}, [], ledger, live.get, released=["a.conf", "unknown.conf"])
     assert {change.path: change.verb for change in made.changes} == {"a.conf": "removed"}
     assert made.ledger.owners == {"two": frozenset(["b.conf"])}
+
+
+class Live:
+    """A host that takes every plan: what is there, and what the ledger says."""
+
+    def __init__(self, nodes: dict[str, Node]) -> None:
+        self.nodes = dict(nodes)
+        self.ledger = Ledger()
+
+    def apply(self, owners: dict[str, t.Any], **options: t.Any) -> dict[str, str]:
+        made = make_plan(declare(owners, ROOT), owners, self.ledger, self.nodes.get, self.below, **options)
+        for path in made.ledger.made:
+            self.nodes.setdefault(path, DIRECTORY)
+        for change in made.changes:
+            if change.after is None:
+                del self.nodes[change.path]
+            else:
+                self.nodes[change.path] = change.after
+        # As it comes back from the disk.
+        self.ledger = Ledger.parse(made.ledger.dump().decode(), "here") if made.ledger.owners else Ledger()
+        return {change.path: change.verb for change in made.changes}
+
+    def below(self, path: str) -> list[str]:
+        return [other for other in self.nodes if other.startswith(f"{path}/")]
+
+
+BEFORE = {
+    "main": dataclasses.replace(file("theirs", 0o640, "web"), mtime=1),
+    "link": Node("link", target="../there"),
+    "same": file("same"),
+    "unwanted": file("unwanted"),
+    "d": Node("directory", b"", "", 0o700, "web", "web"),
+    "d/theirs": file("theirs"),
+    "/etc/default/x": file("theirs"),
+}
+OURS: list[dict[str, t.Any]] = [
+    {"path": "main", "content": "ours"},
+    {"path": "link", "content": "ours", "replace_link": True},
+    {"path": "same", "content": "same"},
+    {"path": "unwanted", "state": "absent"},
+    {"path": "d", "state": "directory", "mode": "0755", "owner": "root", "group": "root"},
+    {"path": "new/deep/file", "content": "ours"},
+    {"system": "/etc/default/x", "content": "ours"},
+]
+
+
+def test_what_was_there_before_comes_back_with_the_last_owner() -> None:
+    live = Live(BEFORE)
+    live.apply({"one": OURS})
+    assert live.nodes["main"].content == b"ours"
+    assert "unwanted" not in live.nodes
+    # Meanwhile somebody changes something, and another owner comes and goes.
+    live.nodes["main"] = file("by hand")
+    live.apply({"two": [{"path": "main", "content": "ours"}], "one": OURS})
+    live.apply({"one": []})
+    assert (live.nodes["main"].content, live.nodes["same"]) == (b"ours", BEFORE["same"])
+    live.apply({"two": []})
+    assert live.nodes == BEFORE
+    assert live.nodes["main"].mtime == 1
+    assert live.apply({"one": [], "two": []}) == {}
+
+
+def test_what_is_only_to_be_away_has_an_owner_where_something_comes_back() -> None:
+    live = Live({"a": file("a")})
+    owner = {"one": [{"path": "a", "state": "absent"}, {"path": "b", "state": "absent"}]}
+    live.apply(owner)
+    assert live.ledger.owners == {"one": frozenset({"a"})}
+    assert live.apply(owner) == {}
+    # Another one that wants it away as well is no contradiction; one that wants something there is.
+    assert live.apply({"two": [{"path": "a", "state": "absent"}]}) == {}
+    with pytest.raises(PlanError, match="which belongs to one"):
+        live.apply({"three": [{"path": "a", "content": "x"}]})
+
+
+def test_a_directory_that_somebody_else_uses_stays() -> None:
+    live = Live({})
+    live.apply({"one": [{"path": "made/file", "content": ""}]})
+    live.nodes["made/foreign"] = file("foreign")
+    live.apply({"one": []})
+    assert set(live.nodes) == {"made", "made/foreign"}
+
+
+def test_a_ledger_keeps_what_was_before() -> None:
+    ledger = Ledger(
+        {"one": frozenset({"a", "/etc/default/x"})},
+        originals={"a": Node("file", b"\x00\xff", "", 0o4755, "1234", "web", 5), "/etc/default/x": file("")},
+        made=frozenset({"."}),
+        units={"nginx.service": Standing("enabled", True)},
+    )
+    again = Ledger.parse(ledger.dump().decode(), "here")
+    assert again == ledger
+    assert again.originals["a"].mtime == 5
+    # For the journal of a run: what it finds later, it may have written itself.
+    system = ledger.system()
+    assert set(system.originals) == {"/etc/default/x"}
+    later = Ledger(originals={"/etc/default/x": file("ours")}, units={"nginx.service": Standing("disabled", False)})
+    assert system.union(later).originals == system.originals
+    assert system.union(later).units == ledger.units
+
+
+@pytest.mark.parametrize("damage", ['"originals": {"/etc/passwd": {"kind": "file"}}', '"originals": {"../a": {}}'])
+def test_a_damaged_ledger_brings_nothing_back(damage: str) -> None:
+    with pytest.raises(PlanError, match="is damaged"):
+        Ledger.parse(f'{{"owners": {{}}, {damage}}}', "here")

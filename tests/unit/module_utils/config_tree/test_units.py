@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import Standing
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Unit
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._units import affects, decide
 
@@ -35,6 +36,30 @@ def test_decision(active: str, enabled: str, serves: bool, why: str, restart: st
     assert (decision.action, decision.enable) == (action, enable)
     if action == "restarted":
         assert decision.reason == restart
+
+
+@pytest.mark.parametrize(
+    ("active", "enabled", "before", "why", "restart", "expected"),
+    [
+        ("active", "enabled", Standing("enabled", True), "", "the MPM", ("none", False, False)),
+        ("active", "enabled", Standing("enabled", True), "changed", "", ("reloaded", False, False)),
+        ("active", "enabled", Standing("enabled", True), "changed", "the MPM", ("restarted", False, False)),
+        ("active", "enabled", Standing("disabled", True), "", "", ("none", False, True)),
+        ("active", "enabled", Standing("disabled", False), "changed", "", ("stopped", False, False)),
+        ("active", "enabled", Standing("enabled", False), "changed", "", ("stopped", True, False)),
+        ("inactive", "disabled", Standing("enabled", True), "changed", "", ("started", True, False)),
+        ("inactive", "disabled", Standing("enabled", False), "", "", ("none", True, False)),
+        ("inactive", "disabled", Standing("disabled", False), "changed", "", ("none", False, False)),
+        ("inactive", "masked", Standing("masked", False), "", "", ("none", False, False)),
+        ("active", "static", Standing("static", True), "", "", ("none", False, False)),
+    ],
+)
+def test_a_unit_that_stands_as_before(
+    active: str, enabled: str, before: Standing, why: str, restart: str, expected: tuple[str, bool, bool]
+) -> None:
+    unit = Unit("x.service", "loaded", active, enabled)
+    decision = decide(unit, serves=before.active, why=why, restart=restart, before=before)
+    assert (decision.action, decision.enable, decision.disable) == expected
 
 
 @pytest.mark.parametrize(
