@@ -221,7 +221,8 @@ def test(phases: Phases, arguments: t.Sequence[str]) -> None:
 
 def bench(phases: Phases, experiments: t.Sequence[str]) -> None:
     with prepared(phases, "requirements.txt", [("bookworm", True)]):
-        call([BIN / "python", "lab/bench.py", *experiments], PYTHONPATH=str(ROOT / "playbooks" / "files"))
+        paths = f"{ROOT / 'playbooks' / 'files'}:{ROOT / '.collections'}"
+        call([BIN / "python", "lab/bench.py", *experiments], PYTHONPATH=paths)
 
 
 def venv(phases: Phases) -> None:

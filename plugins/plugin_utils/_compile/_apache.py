@@ -78,8 +78,8 @@ _LOCATION_MODULES = {
 #: Module -> the package that brings it, where that is not Apache's own.
 _MODULE_PACKAGES = {"fcgid": "libapache2-mod-fcgid", "wsgi": "libapache2-mod-wsgi-py3", "perl": "libapache2-mod-perl2"}
 
-#: One process has a thread for each of 256 busy clients. Many small ones would share the clients unevenly, and one whose
-#: threads are all busy closes the idle connections that it has. A thread that waits takes some ten KiB.
+#: One process has a thread for each of 256 busy clients. Many small ones would share the clients unevenly, and one
+#: whose threads are all busy closes the idle connections that it has. A thread that waits takes some ten KiB.
 _THREADS_PER_CHILD = 256
 
 #: nginx's units of time, in seconds.
