@@ -396,7 +396,7 @@ def row(
     slow = waited["seconds"]
     return {
         "stack": name,
-        "requests_s": round(speed),
+        "per_s": round(speed),
         "spread": round(max(speeds) - min(speeds)),
         "floor": floor,
         "over_debian": round(speed / peer_speed, 2) if peer_speed else None,
