@@ -113,6 +113,8 @@ class _Server:
             return "accept", "accept_none" if call.error else "accept"
         if name in _EVENTS:
             return "wait", "event" if call.number > 0 else "no_event"
+        if name == "futex" and "LOCK_PI" in call.arguments:
+            return "wait", "mutex_free" if "FUTEX_UNLOCK_PI" in call.arguments else "mutex"
         if name == "futex":
             return "wait", "hand_over" if "FUTEX_WAKE" in call.arguments else "queue"
         if name in ("semop", "semtimedop") or "F_SETLKW" in call.arguments or "F_OFD_SETLKW" in call.arguments:
