@@ -115,6 +115,8 @@ class Lab:
             start_response("502 Bad Gateway", [("Content-Type", "text/html")])
             return [b"<h1>502</h1>"]
         if name and page == "wsgi":
+            if self.stale:
+                environ["QUERY_STRING"] = "nonce=old"
             return self.application(environ, start_response)
         if name:
             body, kind = self._handler(name, environ["QUERY_STRING"]), "application/json"
@@ -260,11 +262,12 @@ def test_a_row_without_an_answer_says_so_and_the_others_go_on(
     page.close()
 
 
-def test_an_answer_without_the_nonce_is_no_answer(browser: Browser, serve: t.Callable[..., Lab]) -> None:
+@pytest.mark.parametrize("name", ["handlers", "wsgi"])
+def test_an_answer_without_the_nonce_is_no_answer(browser: Browser, serve: t.Callable[..., Lab], name: str) -> None:
     lab = serve()
     lab.stale = True
-    page = _open(browser, f"{lab.url}/handlers/")
-    assert page.locator("tr[data-state=down]").count() == len(ROWS["handlers"])
+    page = _open(browser, f"{lab.url}/{name}/")
+    assert page.locator("tr[data-state=down]").count() == len(ROWS[name])
     page.close()
 
 
