@@ -144,7 +144,7 @@ def with_proc(request: dict[str, t.Any], where: str) -> dict[str, t.Any]:
     answer = client.ask_slowly(request, uuid.uuid4().hex, look)
     return {
         "method": "proc",
-        "sees": any(process["waits"] for process in shown),
+        "sees": any(process["waits"] for process in shown if process["role"] == "worker"),
         "processes": shown,
         "moments": moments,
         "rounds": [answer.shown()],
