@@ -52,10 +52,6 @@ def test_the_front_controller_answers_for_what_is_no_file(host: t.Any) -> None:
     assert get(host, f"{URL}/plain.txt").body == "plain\n"
 
 
-def test_path_info_reaches_php(host: t.Any) -> None:
-    assert get(host, f"{URL}/index.php/a/b").json()["path_info"] == "/a/b"
-
-
 @pytest.mark.parametrize("path", ["/library.inc", "/old.phtml", "/.env", "/doc/x.php"])
 def test_source_and_hidden_files_are_not_served(host: t.Any, path: str) -> None:
     answer = get(host, URL + path)

@@ -8,7 +8,6 @@ import re
 import typing as t
 
 import pytest
-from gateway import check_paths, check_request
 from onhost import get, main_pid, may_connect, run, socket_access, tcp_listeners
 
 URL = "http://127.0.0.1:8100"
@@ -22,12 +21,6 @@ def test_the_instance_is_event_with_the_proxy_for_uwsgi(host: t.Any) -> None:
     assert not {"wsgi", "proxy_http", "proxy_fcgi"} & modules
     done = host.run("apache2ctl-event -t")
     assert (done.rc, done.stderr.strip()) == (0, "Syntax OK")
-
-
-@pytest.mark.parametrize("url", [URL, TCP])
-def test_the_application_is_told_what_wsgi_says(host: t.Any, url: str) -> None:
-    check_paths(host, url)
-    check_request(host, url)
 
 
 @pytest.mark.parametrize(("url", "user"), [(URL, "demo"), (TCP, "other")])
@@ -61,11 +54,6 @@ def test_static_files_are_apaches_own(host: t.Any) -> None:
 def test_a_body_that_is_too_large_is_refused_as_such(host: t.Any) -> None:
     run(host, "head -c 17000000 /dev/zero > /tmp/large")
     assert get(host, URL, "--header", "Expect:", "--data-binary", "@/tmp/large").status == 413
-
-
-def test_a_body_without_a_length_is_refused_as_such(host: t.Any) -> None:
-    # mod_proxy_uwsgi reads no chunked body.
-    assert get(host, URL, "--header", "Transfer-Encoding: chunked", "--data", "x").status == 411
 
 
 def test_a_stopped_application_is_503_on_its_port_only_and_no_longer_than_it_is_down(host: t.Any) -> None:

@@ -52,12 +52,6 @@ def test_the_front_controller_answers_for_what_is_no_file(host: t.Any) -> None:
     assert get(host, f"{URL}/plain.txt").body == "plain\n"
 
 
-@pytest.mark.parametrize("below", ["", "/again"])
-def test_path_info_reaches_php(host: t.Any, below: str) -> None:
-    answer = get(host, f"{URL}{below}/index.php/a/b").json()
-    assert (answer["script"], answer["path_info"]) == (f"{below}/index.php", "/a/b")
-
-
 @pytest.mark.parametrize("path", ["/library.inc", "/old.phtml", "/.env", "/doc/x.php", "/again/library.inc"])
 def test_source_and_hidden_files_are_not_served(host: t.Any, path: str) -> None:
     answer = get(host, URL + path)

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from onhost import get, main_pid, may_connect, run, socket_access, unix_listeners
-from programs import REQUESTS, check_body, check_variables, echo
+from programs import echo
 
 #: Front server -> port, user, name of the process that starts the programs.
 PREFORK, EVENT, NGINX = (8085, "www-data", "apache2"), (8086, "www-data", "apache2"), (8087, "gitreader", "fcgiwrap")
@@ -58,30 +58,11 @@ def test_gitweb_shows_its_repositories(host: t.Any, port: int, user: str, parent
 
 
 @FRONTS
-@pytest.mark.parametrize("rest", REQUESTS)
-def test_variables(host: t.Any, port: int, user: str, parent: str, rest: str) -> None:
-    check_variables(host, port, rest)
-
-
-@FRONTS
 def test_a_directory_of_programs(host: t.Any, port: int, user: str, parent: str) -> None:
     env = echo(host, f"http://localhost:{port}/programs/echo/a/b?c")["env"]
     assert (env["SCRIPT_NAME"], env["PATH_INFO"], env["QUERY_STRING"]) == ("/programs/echo", "/a/b", "c")
     assert (env["COLOUR"], env["SCRIPT_FILENAME"]) == ('deep "blue" for $5', "/srv/programs/echo")
     assert get(host, f"http://localhost:{port}/programs/status").status == 418
-
-
-@FRONTS
-@pytest.mark.parametrize("size", [0, 1, 65536, 100 << 20])
-def test_bodies(host: t.Any, port: int, user: str, parent: str, size: int) -> None:
-    assert check_body(host, port, size)["env"]["CONTENT_LENGTH"] == str(size)
-
-
-@FRONTS
-def test_a_chunked_body(host: t.Any, port: int, user: str, parent: str) -> None:
-    length = check_body(host, port, 65536, "--header", "Transfer-Encoding: chunked")["env"].get("CONTENT_LENGTH")
-    # Apache passes a body on while it comes, and does not know its end.
-    assert length == ("65536" if parent == "fcgiwrap" else None)
 
 
 @FRONTS

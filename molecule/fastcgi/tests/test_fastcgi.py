@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from onhost import get, main_pid, may_connect, run, socket_access, tcp_listeners
-from programs import REQUESTS, check_body, check_variables, echo
+from programs import echo
 
 #: Port, user, name of the process that started the program, number of processes.
 NGINX = (8088, "gitreader", "multiwatch", 2)
@@ -57,29 +57,11 @@ def test_gitweb_shows_its_repositories(host: t.Any, port: int, user: str, parent
 
 
 @FRONTS
-@pytest.mark.parametrize("rest", REQUESTS)
-def test_variables(host: t.Any, port: int, user: str, parent: str, processes: int, rest: str) -> None:
-    check_variables(host, port, rest)
-
-
-@FRONTS
 def test_arguments_and_environment(host: t.Any, port: int, user: str, parent: str, processes: int) -> None:
     answer = echo(host, f"http://localhost:{port}/echo")
     assert answer["argv"] == ["one", "two"]
     assert answer["env"]["COLOUR"] == 'deep "blue"'
     assert 'COLOUR=deep "blue"' in run(host, f"tr '\\0' '\\n' < /proc/{answer['pid']}/environ").splitlines()
-
-
-@FRONTS
-@pytest.mark.parametrize("size", [0, 1, 65536, 100 << 20])
-def test_bodies(host: t.Any, port: int, user: str, parent: str, processes: int, size: int) -> None:
-    assert check_body(host, port, size)["env"]["CONTENT_LENGTH"] == str(size)
-
-
-@FRONTS
-def test_a_chunked_body(host: t.Any, port: int, user: str, parent: str, processes: int) -> None:
-    length = check_body(host, port, 65536, "--header", "Transfer-Encoding: chunked")["env"].get("CONTENT_LENGTH")
-    assert length == "65536"
 
 
 @FRONTS

@@ -67,13 +67,6 @@ def test_the_front_controller_answers_for_what_is_no_file(host: t.Any) -> None:
     assert get(host, f"{WITHOUT_CONTROLLER}/gone.php").status == 404
 
 
-@pytest.mark.parametrize("below", ["", "/again"])
-def test_path_info_reaches_php(host: t.Any, below: str) -> None:
-    answer = get(host, f"{URL}{below}/index.php/a%20b/c?x=1").json()
-    assert (answer["script"], answer["path_info"]) == (f"{below}/index.php", "/a b/c")
-    assert answer["uri"] == f"{below}/index.php/a%20b/c?x=1"
-
-
 def test_an_alias_is_a_directory_with_scripts_and_files(host: t.Any) -> None:
     moved = get(host, f"{URL}/again?x=1")
     assert (moved.status, moved.headers["location"]) == (301, f"{URL}/again/?x=1")

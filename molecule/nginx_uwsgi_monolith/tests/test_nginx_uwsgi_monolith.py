@@ -19,12 +19,7 @@ def test_config_test_has_no_warning(host: t.Any) -> None:
 
 
 def test_the_application_is_answered_by_uwsgi(host: t.Any) -> None:
-    body = get(host, f"{URL}/some/page?x=1").body
-    assert "uwsgi.version" in body
-
-    assert "PATH_INFO = '/some/page'" in body
-    assert "QUERY_STRING = 'x=1'" in body
-    assert "HTTP_HOST = '127.0.0.1:8083'" in body
+    assert "uwsgi.version" in get(host, URL).body
 
 
 def test_one_process_group_as_the_sites_user(host: t.Any) -> None:

@@ -8,7 +8,6 @@ import re
 import typing as t
 
 import pytest
-from gateway import check_paths, check_request
 from onhost import get, main_pid, may_connect, run, socket_access, tcp_listeners
 
 NGINX_UWSGI, APACHE_UWSGI, NGINX_AIO, APACHE_AIO = (f"http://127.0.0.1:{port}" for port in (8091, 8092, 8112, 8113))
@@ -22,12 +21,6 @@ def test_both_fronts_accept_their_configuration(host: t.Any) -> None:
     modules = set(re.findall(r"^ (\w+)_module", run(host, "apache2ctl-event -M"), flags=re.MULTILINE))
     assert {"mpm_event", "proxy_scgi"} <= modules
     assert "proxy_uwsgi" not in modules
-
-
-@pytest.mark.parametrize("url", ALL)
-def test_the_application_is_told_what_wsgi_says(host: t.Any, url: str) -> None:
-    check_paths(host, url)
-    check_request(host, url)
 
 
 @pytest.mark.parametrize(
@@ -60,16 +53,6 @@ def test_sockets_are_the_front_servers_and_nobody_elses(host: t.Any) -> None:
 def test_static_files_are_nginxs_own(host: t.Any) -> None:
     answer = get(host, f"{NGINX_UWSGI}/doc/base-files/copyright")
     assert (answer.status, answer.headers["cache-control"]) == (200, "max-age=3600")
-
-
-@pytest.mark.parametrize(
-    ("url", "status"), [(NGINX_UWSGI, 200), (NGINX_AIO, 200), (APACHE_UWSGI, 411), (APACHE_AIO, 411)]
-)
-def test_a_body_without_a_length_is_read_or_refused_as_such(host: t.Any, url: str, status: int) -> None:
-    # nginx reads it first; mod_proxy_scgi reads no chunked body.
-    answer = get(host, url, "--header", "Transfer-Encoding: chunked", "--data", "12345")
-    assert answer.status == status
-    assert status != 200 or answer.json()["body"] == 5
 
 
 @pytest.mark.parametrize("url", ALL)
