@@ -301,6 +301,17 @@ def test_a_broken_contract_is_shown(browser: Browser, serve: t.Callable[..., Lab
     page.close()
 
 
+def test_a_server_that_loses_the_objection_is_not_excused(browser: Browser, serve: t.Callable[..., Lab]) -> None:
+    lab = serve()
+    page = _open(browser, f"{lab.url}/wsgi/")
+    lab.silent = {"uwsgi_uwsgi"}
+    page.locator("[data-break=body]").click()
+    playwright.expect(page.locator("[data-good=no]")).to_have_count(len(ROWS["wsgi"]))
+    assert _cell(page, "uwsgi_uwsgi", "[data-verdict]") == "502 Bad Gateway"
+    assert _cell(page, "uwsgi_uwsgi", "[data-proof]") == texts("en")["words"]["lost"]
+    page.close()
+
+
 def test_names_are_text(browser: Browser, serve: t.Callable[..., Lab]) -> None:
     evil = '"><img src=x onerror=alert(1)>'
     rows = {**ROWS, "handlers": [{"name": "cgi", "port": 1, "path": evil}]}

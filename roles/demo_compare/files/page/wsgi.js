@@ -35,7 +35,8 @@ function software(environ) {
 
 function show(row, details, found) {
   const verdict = row.querySelector("[data-verdict]");
-  verdict.textContent = found.objection ? words.objection : words.kept;
+  // An objection without a process is this page's: the application's own words have not come.
+  verdict.textContent = !found.objection ? words.kept : found.pid ? words.objection : found.status;
   verdict.dataset.good = found.objection ? "no" : "yes";
   row.querySelector("[data-proof]").textContent = found.objection ?? fill(words.closed, found.bodies);
   write(details, found);
