@@ -48,8 +48,8 @@ WARM_PACKAGES = (
     "gunicorn nodejs node-express node-ws puma ruby-sinatra tomcat10-common tomcat10-examples"
 ).split()
 
-#: Enough for systemd as the first process, without --privileged; for mpm-itk, whose processes become other users; and for
-#: strace, to look at processes of other users (SYS_PTRACE). The terminal is for systemd's last words (docker logs).
+#: Enough for systemd as the first process, without --privileged; for mpm-itk, whose processes become other users; and
+#: for strace, to look at those of other users (SYS_PTRACE). The terminal is for systemd's last words (docker logs).
 RUN_OPTIONS = (
     "--tty --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_NICE --cap-add DAC_READ_SEARCH "
     "--cap-add SYS_PTRACE "
