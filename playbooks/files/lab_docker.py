@@ -44,7 +44,7 @@ WARM_PACKAGES = (
     "python3-django python3-mysqldb python3-pymysql python3-pil "
     "mariadb-server mariadb-client wordpress dokuwiki unzip "
     "libapache2-mod-fcgid libapache2-mod-perl2 libapache2-mod-wsgi-py3 "
-    "fcgiwrap multiwatch gitweb libcgi-fast-perl libfcgi-bin "
+    "fcgiwrap multiwatch gitweb libcgi-fast-perl libfcgi-bin php-cgi "
     "gunicorn nodejs node-express node-ws puma ruby-sinatra tomcat10-common tomcat10-examples"
 ).split()
 
