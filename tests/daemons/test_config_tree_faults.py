@@ -293,6 +293,21 @@ def test_killed_while_a_tree_comes_or_goes(stand: Stand) -> None:
     assert found["seen"]["killed old"]
 
 
+def test_killed_while_a_daemon_gets_back_what_it_had(stand: Stand) -> None:
+    nobody = {**nginx(), "owners": {"shop": []}, "state": "absent"}
+    stand.run(nobody)
+    site = "server { listen 8084; location / { return 200 theirs; } }"
+    stand.ask(f"echo '{site}' >/etc/nginx/sites-enabled/theirs; systemctl enable nginx; systemctl restart nginx")
+    states = {"theirs": nobody, "one": nginx("one", {"path": "sites-enabled/theirs", "state": "absent"})}
+    ask = f"{CURL.format(8083)} || {CURL.format(8084)}"
+    found = stand.engine.sweep(states=states, ask=ask, strikes=[["signal=SIGKILL", "all", "", 6]])
+    assert found["failures"] == []
+    assert found["seen"]["killed old"]
+    stand.run(nobody)
+    assert stand.ask("systemctl is-enabled nginx; systemctl is-active nginx").split() == ["enabled", "active"]
+    stand.ask("rm /etc/nginx/sites-enabled/theirs; systemctl disable --now nginx")
+
+
 def test_killed_where_the_tree_cannot_be_exchanged(nginx_only: Stand) -> None:
     """A mount point: files are replaced one by one, and the next run finishes it or takes it back."""
     nginx_only.ask("mount --bind /etc/nginx /etc/nginx")

@@ -37,7 +37,7 @@ def read(root: str) -> dict[str, Loaded]:
 
 def write(root: str, loaded: t.Mapping[str, Loaded]) -> None:
     if not loaded:
-        for remove, path in ((os.unlink, _path(root)), (os.rmdir, DIRECTORY)):
+        for remove, path in ((os.unlink, f"{_path(root)}.new"), (os.unlink, _path(root)), (os.rmdir, DIRECTORY)):
             with contextlib.suppress(OSError):
                 remove(path)
         return

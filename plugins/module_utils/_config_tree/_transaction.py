@@ -221,9 +221,10 @@ class Transaction:
         self.result.unpruned = list(plan.unpruned)
         self.result.owners = sorted(plan.ledger.owners)
         kept = plan.ledger
-        if kept.owners and not ledger.owners:
+        if kept.owners and not recorded.owners:
+            # A run that was killed may have begun already: its journal knows how the units stood.
             made = {"."} if not os.path.lexists(self._root) else set()
-            kept = dataclasses.replace(kept, made=kept.made | made, units=self._standing())
+            kept = dataclasses.replace(kept, made=kept.made | made, units=ledger.units or self._standing())
         plan = dataclasses.replace(plan, ledger=kept, ledger_changed=kept != recorded)
         self._mask = self._make_mask(plan)
         self.result.changed = bool(plan.changes) or plan.ledger_changed
@@ -282,6 +283,8 @@ class Transaction:
             if self._left:
                 self._finish(plan)
                 self._remove_accounts(0)
+            if not plan.ledger.owners:
+                _marker.write(self._root, {})
         if not plan.ledger.owners and not self._ledger.owners and not self._ledger.units:
             # Nobody has anything here: how the daemon runs is nobody's business, either.
             return
@@ -289,6 +292,8 @@ class Transaction:
         decisions = units.decisions((), self._old_units(), {}, self._before(plan))
         if not any(decision.needed for decision in decisions.values()):
             self._report(decisions)
+            if self._left and not self._request.check:
+                self._remember(units)
             return
         self.result.changed = self.result.healed = True
         self._report(decisions)
