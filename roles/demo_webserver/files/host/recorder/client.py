@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The browser of a recording: one connection, with pauses in which the servers come to rest."""
+"""The browser of a recording: a connection that it keeps if it may, with pauses in which the servers come to rest."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Answer:
     status: int
     size: int
     cache: str | None
+    closes: bool
     began: float
     ended: float = 0
 
@@ -35,18 +36,25 @@ class Answer:
 
 
 def ask(request: t.Mapping[str, t.Any], run: str) -> list[Answer]:
-    """Ask `times` times on one connection, each time with a nonce that only this request can have."""
+    """Ask `times` times, each time with a nonce that only this request can have; on one connection, if the server keeps it."""
     answers: list[Answer] = []
-    began = time.time()
-    with _connect(request) as connection:
-        time.sleep(PAUSE)
-        for number in range(request["times"]):
-            if answers:
-                began = answers[-1].ended = time.time()
-            nonce = f"{run}{number}"
-            connection.sendall(_bytes(request, run, nonce))
-            answers.append(_answer(connection, nonce, began))
+    connection = None
+    for number in range(request["times"]):
+        began = time.time()
+        if answers:
+            answers[-1].ended = began
+        if connection is None:
+            connection = _connect(request)
             time.sleep(PAUSE)
+        nonce = f"{run}{number}"
+        connection.sendall(_bytes(request, run, nonce))
+        answers.append(_answer(connection, nonce, began))
+        time.sleep(PAUSE)
+        if answers[-1].closes:
+            connection.close()
+            connection = None
+    if connection is not None:
+        connection.close()
     time.sleep(PAUSE)
     answers[-1].ended = time.time()
     return answers
@@ -90,4 +98,4 @@ def _answer(connection: socket.socket, nonce: str, began: float) -> Answer:
         raise Unanswered(f"no answer: {error!r}") from error
     if response.status >= 400:
         raise Unanswered(f"it answers {response.status}")
-    return Answer(nonce, response.status, size, response.getheader("X-Cache-Status"), began)
+    return Answer(nonce, response.status, size, response.getheader("X-Cache-Status"), response.will_close, began)
