@@ -36,7 +36,7 @@ class Answer:
 
 
 def ask(request: t.Mapping[str, t.Any], run: str) -> list[Answer]:
-    """Ask `times` times, each time with a nonce that only this request has; on one connection, if the server keeps it."""
+    """Ask `times` times, each time with a nonce of its own; on one connection, if the server keeps it."""
     answers: list[Answer] = []
     connection = None
     for number in range(request["times"]):
