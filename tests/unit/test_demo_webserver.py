@@ -126,14 +126,26 @@ def test_what_is_in_files_and_said_to_backends_is_not_told(calls: t.Any) -> None
 
 
 def test_other_visitors_of_the_same_thread_are_left_out(calls: t.Any) -> None:
+    wait = "epoll_wait(7<anon_inode:[eventpoll]>, [{events=EPOLLIN}], 512, -1) = 1"
+    others_backend = "TCP:[127.0.0.1:50000->127.0.0.1:9107]"
     lines = [
-        f'recvfrom(5<{CLIENT}>, "GET / HTTP/1.1\\r\\nX: n-1", 1024, 0) = 23',
+        wait,
         f'recvfrom(6<{OTHER}>, "GET /private HTTP/1.1", 1024, 0) = 21',
-        f'writev(5<{CLIENT}>, [{{iov_base="HTTP/1.1 200 OK", iov_len=15}}], 1) = 15',
+        "socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = 15<TCP:[5678]>",
+        f'writev(15<{others_backend}>, [{{iov_base="private", iov_len=7}}], 1) = 7',
+        wait,
+        f'recvfrom(5<{CLIENT}>, "GET / HTTP/1.1\\r\\nX: n-1", 1024, 0) = 23',
+        f'openat(AT_FDCWD</>, "{FILE}", O_RDONLY|O_NONBLOCK) = 13<{FILE}>',
+        wait,
+        f'readv(15<{others_backend}>, [{{iov_base="private", iov_len=7}}], 1) = 7',
+        f'writev(6<{OTHER}>, [{{iov_base="HTTP/1.1 200 OK", iov_len=15}}], 1) = 15',
         'write(25</var/log/nginx/site.access.log>, "192.0.2.1 - - [x] \\"GET /private\\"", 25) = 25',
+        f'writev(5<{CLIENT}>, [{{iov_base="HTTP/1.1 200 OK", iov_len=15}}], 1) = 15',
+        wait,
     ]
     found = _round(calls, (_worker(1, "0.0.0.0:8087"), _log(lines)))
-    assert [call["call"] for call in found["actors"][0]["calls"]] == ["recvfrom", "writev", "write"]
+    told = [call["call"] for call in found["actors"][0]["calls"]]
+    assert told == ["epoll_wait", "recvfrom", "openat", "epoll_wait", "writev", "epoll_wait"]
     assert "private" not in json.dumps(found)
 
 

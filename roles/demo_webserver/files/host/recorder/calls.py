@@ -77,13 +77,15 @@ def ends(what: str) -> frozenset[str]:
     return frozenset((found[2], found[3])) if found else frozenset()
 
 
+def _named(call: Call) -> list[str]:
+    """What a call names: the descriptor among its arguments, and the one that it made."""
+    made = _DESCRIPTOR.match(call.result)
+    return [call.on, made[2]] if made else [call.on]
+
+
 def _connections(call: Call) -> set[frozenset[str]]:
     """All connections that a call names, in its arguments and in its result."""
-    found = {ends(call.on)}
-    made = _DESCRIPTOR.match(call.result)
-    if made:
-        found.add(ends(made[2]))
-    return found - {frozenset()}
+    return {ends(name) for name in _named(call)} - {frozenset()}
 
 
 class _Server:
@@ -200,11 +202,10 @@ def round_of(
     traced: t.Mapping[int, list[Call]], owners: t.Mapping[int, t.Any], nonce: str, began: float, ended: float
 ) -> dict[str, t.Any]:
     """Who took part in answering the request with this nonce, by which calls; and who was woken for nothing."""
-    during = {
-        thread: [call for call in found if began <= call.ended < ended]
-        for thread, found in traced.items()
-        if thread in owners
+    before = {
+        thread: [call for call in found if call.ended < ended] for thread, found in traced.items() if thread in owners
     }
+    during = {thread: [call for call in found if began <= call.ended] for thread, found in before.items()}
     # The nonce goes with the request from server to server, and so tells which connections are its own.
     spoken = {
         pair
@@ -218,7 +219,7 @@ def round_of(
         process = owners[thread]
         server = _Server(process.sockets)
         if any(pair in spoken for call in found for pair in _connections(call)):
-            own = [call for call in found if not _of_others(server, call, spoken)]
+            own = [call for call in _own(server, before[thread], spoken) if began <= call.ended]
             actors.append(_actor(thread, process, own, began, spoken))
         else:
             woken += [
@@ -231,9 +232,42 @@ def round_of(
     return {"actors": actors, "woken": woken}
 
 
-def _of_others(server: _Server, call: Call, spoken: set[frozenset[str]]) -> bool:
-    """Whether a call is for another visitor, whom the same thread serves meanwhile."""
-    return any(pair not in spoken for pair in _connections(call)) and server.kind(call.on) == "client"
+def _own(server: _Server, found: list[Call], spoken: set[frozenset[str]]) -> list[Call]:
+    """The calls of a thread but for those of other visitors, whom it serves meanwhile.
+
+    A call that names no connection belongs to the visitor whose connection was named before it. After each wait it may
+    be another one's turn, and a backend's connection is the turn of the visitor for whom it was opened.
+    """
+    own: list[Call] = []
+    undecided: list[Call] = []
+    others: set[frozenset[str]] = set()
+    wait: Call | None = None
+    ours: bool | None = None
+    for call in found:
+        if call.name in _EVENTS:
+            own += undecided
+            undecided, wait, ours = [call], call, None
+            continue
+        pairs = _connections(call)
+        if pairs:
+            if pairs & spoken:
+                mine = True
+            elif server.kind(call.on) == "backend" and not pairs & others:
+                mine = ours is not False
+            else:
+                mine = not any(server.kind(name) == "client" for name in _named(call)) and not pairs & others
+            if not mine:
+                others |= pairs
+                undecided = []
+            elif ours is False and wait is not None:
+                own.append(wait)
+            ours = mine
+        if ours is None:
+            undecided.append(call)
+        elif ours:
+            own += [*undecided, call]
+            undecided, wait = [], None
+    return own + undecided
 
 
 def _actor(

@@ -33,6 +33,8 @@ import processes
 
 #: strace ends by itself after this, should this program be killed.
 LIMIT = 20
+#: How often a server is asked whose children have changed meanwhile.
+ATTEMPTS = 3
 TRACED = "%network,%desc,%file,futex,semop,semtimedop"
 #: Longer than the names and values that a front server hands on, so that the nonce is among what is seen.
 STRING = 4096
@@ -156,7 +158,12 @@ def record(requests: list[dict[str, t.Any]], method: str) -> dict[str, t.Any]:
     for number, request in enumerate(requests):
         where = f"requests[{number}], {request['kind']} of {request['site']}"
         try:
-            done = with_strace(request, where) if method == "strace" else None
+            done = None
+            # strace cannot attach to a child that has ended meanwhile, and does not see one that was born.
+            for _attempt in range(ATTEMPTS if method == "strace" else 0):
+                done = with_strace(request, where)
+                if done and all(round_["actors"] for round_ in done["rounds"]):
+                    break
             done = done or with_proc(request, where)
         except client.Unanswered as problem:
             raise Problem(f"{where}: {problem}; look into the logs of its servers") from problem
