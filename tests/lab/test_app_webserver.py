@@ -15,7 +15,7 @@ import shlex
 import typing as t
 
 import pytest
-from visitor import Visitor, on_host, url_of
+from visitor import Visitor, on_host, url_of, visiting
 
 HOME = "/srv/weblab/webserver"
 RECORD = ["/usr/bin/python3", "-B", f"{HOME}/recorder/record.py", f"{HOME}/requests.json"]
@@ -43,20 +43,30 @@ def _record(*options: str, **environment: str) -> dict[str, t.Any]:
     return {request["kind"]: request for request in json.loads(text)["requests"]}
 
 
+@pytest.fixture(autouse=True)
+def visit() -> t.Iterator[None]:
+    """Who else is served meanwhile is in strace's own output, too."""
+    with visiting(alone=True):
+        yield
+
+
 @pytest.fixture(scope="module")
 def page() -> Visitor:
-    return Visitor(url_of("webserver"))
+    with visiting():
+        return Visitor(url_of("webserver"))
 
 
 @pytest.fixture(scope="module")
 def traced(page: Visitor) -> dict[str, t.Any]:
-    return _record()
+    with visiting(alone=True):
+        return _record()
 
 
 @pytest.fixture(scope="module")
 def watched(page: Visitor) -> dict[str, t.Any]:
     """The same on a host where nobody finds a strace."""
-    return _record(PATH="/nowhere")
+    with visiting(alone=True):
+        return _record(PATH="/nowhere")
 
 
 def _calls(round_: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:

@@ -15,6 +15,7 @@ import urllib.request
 
 import lab_docker
 import pytest
+from visitor import visiting
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CONTAINER = "weblab-lab"
@@ -27,10 +28,11 @@ def again() -> str:
     if found.stdout.strip() != "true":
         pytest.skip("no lab runs here; run `make lab`")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "lab"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
+    with visiting():
+        done = subprocess.run(
+            ["make", "lab"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
 

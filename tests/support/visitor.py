@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import html.parser
 import http.client
 import http.cookiejar
 import json
 import os
+import pathlib
 import subprocess
 import typing as t
 import urllib.error
@@ -40,6 +43,18 @@ for _entry in os.environ.get("WEBLAB_URLS", "").split():
     URLS[_entry.partition("=")[0]] = _entry.partition("=")[2]
 #: The lab's container, for what only root on the host may know.
 CONTAINER = os.environ.get("WEBLAB_CONTAINER", "weblab-lab")
+
+
+_LOCK = pathlib.Path(__file__).resolve().parents[2] / ".lab" / "visitors.lock"
+
+
+@contextlib.contextmanager
+def visiting(*, alone: bool = False) -> t.Iterator[None]:
+    """Be one of the lab's visitors, or its only one, among tests that run at the same time."""
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 def url_of(site: str) -> str:

@@ -77,15 +77,13 @@ def ends(what: str) -> frozenset[str]:
     return frozenset((found[2], found[3])) if found else frozenset()
 
 
-def _named(call: Call) -> list[str]:
-    """What a call names: the descriptor among its arguments, and the one that it made."""
-    made = _DESCRIPTOR.match(call.result)
-    return [call.on, made[2]] if made else [call.on]
-
-
 def _connections(call: Call) -> set[frozenset[str]]:
     """All connections that a call names, in its arguments and in its result."""
-    return {ends(name) for name in _named(call)} - {frozenset()}
+    found = {ends(call.on)}
+    made = _DESCRIPTOR.match(call.result)
+    if made:
+        found.add(ends(made[2]))
+    return found - {frozenset()}
 
 
 class _Server:
@@ -250,12 +248,11 @@ def _own(server: _Server, found: list[Call], spoken: set[frozenset[str]]) -> lis
             continue
         pairs = _connections(call)
         if pairs:
-            if pairs & spoken:
-                mine = True
-            elif server.kind(call.on) == "backend" and not pairs & others:
-                mine = ours is not False
-            else:
-                mine = not any(server.kind(name) == "client" for name in _named(call)) and not pairs & others
+            # Of a backend's connection, one that is first seen on our turn is ours: a database never hears the nonce.
+            accepts = call.name in ("accept", "accept4")
+            mine = bool(pairs & spoken) or (
+                ours is True and not accepts and server.kind(call.on) == "backend" and not pairs & others
+            )
             if not mine:
                 others |= pairs
                 undecided = []
