@@ -29,11 +29,11 @@ def test_config_test_has_no_warning(host: t.Any) -> None:
 
 
 def test_only_nginx_listens_to_the_world(host: t.Any) -> None:
-    listeners = {address for address in tcp_listeners(host) if re.search(r":[89]10[67]$", address)}
+    listeners = {address for address in tcp_listeners(host) if re.search(r":(8|10)10[67]$", address)}
     assert {"0.0.0.0:8106", "[::]:8106", "0.0.0.0:8107", "[::]:8107"} <= listeners
     assert listeners - {"0.0.0.0:8106", "[::]:8106", "0.0.0.0:8107", "[::]:8107"} == {
-        "127.0.0.1:9106",
-        "127.0.0.1:9107",
+        "127.0.0.1:10106",
+        "127.0.0.1:10107",
     }
 
 

@@ -21,12 +21,16 @@ _KEYS = (
 
 _HERE = "127.0.0.1"
 
+#: From the site's port to its Apache's. The next one above the site's is a program's, should the site have had another
+#: stack before: both listen while the site moves.
+_BEHIND = 2 * TCP_OFFSET
+
 #: Seconds that the Apache may be silent: no less than it waits for its own backend.
 _TIMEOUT = 130
 
 
 def add_proxied_site(draft: Draft, site: Site, here: str) -> None:
-    port = site["port"] + TCP_OFFSET
+    port = site["port"] + _BEHIND
     endpoint = _endpoint.parse({"host": _HERE, "port": port}, f"{here}.port", "http")
     draft.add_endpoint(site, "backend", endpoint, f"{here}.port", {"path": site["health_path"]})
     behind = {key: site[key] for key in _KEYS if key in site}

@@ -19,7 +19,7 @@ from ansible_collections.weblab.stacks.plugins.plugin_utils._compile import _apa
 Site = dict[str, t.Any]
 
 DRAWING = _spec.role_defaults("reverse_proxy")["reverse_proxy_drawing"]
-PROXY = {"path": "/", "type": "proxy", "endpoint": "http://127.0.0.1:9106", "cache": True}
+PROXY = {"path": "/", "type": "proxy", "endpoint": "http://127.0.0.1:10106", "cache": True}
 
 
 def blog(**more: t.Any) -> Site:
@@ -40,12 +40,12 @@ def nginx(**more: t.Any) -> Site:
 def test_the_apache_behind_it_listens_on_this_host_only() -> None:
     planned = plan(address="192.0.2.1", server_names=["blog.example.org"], tls={"certificate": "/c", "key": "/k"})
     apache = planned["fronts"]["event"][0]
-    assert (apache["address"], apache["port"], apache["server_names"]) == ("127.0.0.1", 9106, [])
+    assert (apache["address"], apache["port"], apache["server_names"]) == ("127.0.0.1", 10106, [])
     assert "tls" not in apache
     assert planned["fronts"]["nginx"][0]["locations"][0]["endpoint"] == {
         "protocol": "http",
         "host": "127.0.0.1",
-        "port": 9106,
+        "port": 10106,
     }
     assert apache["proxies"] == ["127.0.0.1"]
 
@@ -66,7 +66,7 @@ def test_one_word_chooses_the_apache(backend: str, other: str, handler: str) -> 
 
 def test_over_tcp_each_of_the_three_has_a_port_of_its_own() -> None:
     ports = [endpoint["endpoint"]["port"] for endpoint in plan(socket="tcp")["endpoints"]]
-    assert ports == [8106, 9106, 10106]
+    assert ports == [8106, 10106, 11106]
 
 
 def test_nginx_comes_after_the_apaches_that_have_to_answer() -> None:
@@ -134,7 +134,7 @@ def test_statuses_with_one_time_share_a_line() -> None:
 @pytest.mark.parametrize(
     ("kind", "endpoint", "gateway"),
     [
-        ("proxy", "http://127.0.0.1:9106", "proxy"),
+        ("proxy", "http://127.0.0.1:10106", "proxy"),
         ("php", "fastcgi+unix:///run/php/a.sock", "fastcgi"),
         ("fastcgi", "fastcgi+unix:///run/a.sock", "fastcgi"),
         ("uwsgi", "uwsgi+unix:///run/a.sock", "uwsgi"),
@@ -177,7 +177,7 @@ FILES = {"path": "/", "type": "files", "suffixes": ["css"]}
             lambda: _stacks.stack_plan([{k: v for k, v in blog().items() if k != "user"}], "reverse_proxy", DRAWING),
             "reverse_proxy_sites[0].user: this key is required: PHP-FPM",
         ),
-        (lambda: plan(port=64600), "reverse_proxy_sites[0].port: port 65600 is not"),
+        (lambda: plan(port=64600), "reverse_proxy_sites[0].port: port 66600 is not"),
         (lambda: plan(backend="worker"), "reverse_proxy_sites[0].backend: 'worker' is not one of event, prefork"),
         (lambda: plan(cache={"zone": 1}), "reverse_proxy_sites[0].cache.zone: unknown key"),
         (lambda: nginx(cache=None), "nginx_sites[0].locations[0].cache: the site has no cache"),
@@ -257,8 +257,8 @@ def test_what_cannot_work_is_refused_with_its_reason(make: t.Callable[[], object
 
 
 def test_a_port_is_taken_once_also_behind_nginx() -> None:
-    sites = [blog(), blog(name="other", port=9106)]
-    with pytest.raises(DataError, match=r"weblab_sites\[1\].port: the address TCP port 9106 is taken already"):
+    sites = [blog(), blog(name="other", port=10106)]
+    with pytest.raises(DataError, match=r"weblab_sites\[1\].port: the address TCP port 10106 is taken already"):
         _stacks.host_plan(sites, {})
 
 
@@ -274,5 +274,5 @@ def test_another_apache_takes_over_the_address_as_well() -> None:
     assert taken["paths"] == [
         "sites-enabled/blog.conf",
         "sites-available/blog.conf",
-        "ports-enabled/127.0.0.1:9106.conf",
+        "ports-enabled/127.0.0.1:10106.conf",
     ]
