@@ -86,7 +86,7 @@ def test_looks_right(
     width: int,
     scheme: t.Literal["light", "dark"],
 ) -> None:
-    webserver_page.write(tmp_path, language)
+    webserver_page.write(tmp_path, language, webserver_page.RECORDING)
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
@@ -109,7 +109,7 @@ def test_looks_right(
 
 
 def test_tells_who_served_and_who_woke_up_for_nothing(browser: Browser, url: str, tmp_path: pathlib.Path) -> None:
-    webserver_page.write(tmp_path, "en")
+    webserver_page.write(tmp_path, "en", webserver_page.RECORDING)
     page = _open(browser, url)
     event = page.locator("#event")
     fates = {pid: event.locator(f"tr[data-pid='{pid}'] td").last.text_content() for pid in (100, 101, 102, 103)}
@@ -128,7 +128,7 @@ def test_tells_who_served_and_who_woke_up_for_nothing(browser: Browser, url: str
 
 
 def test_shows_what_proc_told(browser: Browser, url: str, tmp_path: pathlib.Path) -> None:
-    webserver_page.write(tmp_path, "en")
+    webserver_page.write(tmp_path, "en", webserver_page.RECORDING)
     page = _open(browser, url)
     prefork = page.locator("#prefork")
     assert prefork.locator("tr[data-pid='102'] td").last.text_content() == "served"
@@ -147,7 +147,7 @@ def test_shows_what_proc_told(browser: Browser, url: str, tmp_path: pathlib.Path
 
 
 def test_a_step_of_the_drawing_is_shown_in_every_server(browser: Browser, url: str, tmp_path: pathlib.Path) -> None:
-    webserver_page.write(tmp_path, "en")
+    webserver_page.write(tmp_path, "en", webserver_page.RECORDING)
     page = _open(browser, url)
     steps = page.locator("#event details").nth(1).locator(".steps > li")
     step = page.locator(".loop [data-step=map]")

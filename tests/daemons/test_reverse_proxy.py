@@ -117,7 +117,7 @@ class Lab:
 
     def asked(self, path: str, instance: str = "event", site: str = "kept") -> list[str]:
         """What Apache wrote about these requests, one line each."""
-        log = self.host.shell(f"cat /var/log/apache2-{instance}/{site}.access.log").stdout
+        log = self.host.shell(f"cat /var/log/apache2-{instance}/{site}-*.access.log").stdout
         return [line for line in log.splitlines() if f" {path} HTTP" in line]
 
 

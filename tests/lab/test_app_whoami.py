@@ -83,10 +83,10 @@ def test_answers_while_other_workers_of_the_pool_are_born() -> None:
     """PHP's fpm_get_status() is fatal to its caller then."""
     visitor = Visitor(url_of("wiki"))
     with concurrent.futures.ThreadPoolExecutor(8) as visitors:
-        for _ in range(10):
+        for _round in range(10):
             on_host("sh", "-c", "pkill -QUIT -f '^php-fpm: pool wiki' || true")
-            answers = visitors.map(lambda _: visitor.get("/whoami/?format=json").json()["pool"], range(16))
-            assert set(answers) == {"wiki-9099"}
+            answers = list(visitors.map(visitor.get, ["/whoami/?format=json"] * 16))
+            assert {answer.json()["pool"] for answer in answers} == {"wiki-9099"}
 
 
 def test_every_language_tells_the_same_keys() -> None:

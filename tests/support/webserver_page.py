@@ -120,7 +120,7 @@ def texts(language: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads((ROLE / "files/lang" / f"{language}.json").read_text("utf-8")))
 
 
-def write(directory: pathlib.Path, language: str, recording: dict[str, t.Any] | None = RECORDING) -> None:
+def write(directory: pathlib.Path, language: str, recording: dict[str, t.Any] | None) -> None:
     shutil.copytree(ROLE / "files/host/page", directory, dirs_exist_ok=True)
     for name in SHARED:
         shutil.copy(ROLES / "demo_index/files/page" / name, directory)

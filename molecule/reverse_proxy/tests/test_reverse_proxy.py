@@ -14,7 +14,7 @@ import pytest
 from onhost import get, run, socket_access, tcp_listeners
 
 URL, OLD = "http://127.0.0.1:8106", "http://127.0.0.1:8107"
-LOG, OLD_LOG = "/var/log/apache2-event/front.access.log", "/var/log/apache2-prefork/old.access.log"
+LOG, OLD_LOG = "/var/log/apache2-event/front-10106.access.log", "/var/log/apache2-prefork/old-10107.access.log"
 
 
 def asked(host: t.Any, path: str, log: str = LOG) -> int:

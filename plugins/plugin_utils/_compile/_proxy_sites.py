@@ -39,6 +39,8 @@ def add_proxied_site(draft: Draft, site: Site, here: str) -> None:
         raise DataError(f"{here}.user", "this key is required: PHP-FPM runs the site's PHP as a user of its own")
     add_php_site(draft, behind, here)
     apache = draft.plan["fronts"][site["backend"]][-1]
+    # Not the site's own name: where this Apache had the site to itself, it serves on under that until nginx takes over.
+    apache["name"] = f"{site['name']}-{port}"
     apache["proxies"] = [_HERE]
     if "backend_cache" in site:
         apache["cache"] = site["backend_cache"]

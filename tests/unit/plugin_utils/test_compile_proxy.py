@@ -272,7 +272,7 @@ def test_another_apache_takes_over_the_address_as_well() -> None:
     planned = _stacks.host_plan([blog(backend="prefork")], {}, {"weblab_one": mark})["fronts"]
     (taken,) = next(front["takes_over"] for front in planned if front["name"] == "apache prefork")
     assert taken["paths"] == [
-        "sites-enabled/blog.conf",
-        "sites-available/blog.conf",
+        "sites-enabled/blog-10106.conf",
+        "sites-available/blog-10106.conf",
         "ports-enabled/127.0.0.1:10106.conf",
     ]
