@@ -171,14 +171,18 @@ def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: st
                 assert (again.code, again.recap("changed")) == (0, 0), f"{names[place]}: {again.output[-4000:]}"
             assert looks.setdefault(place, traces(host)) == traces(host), move
             before = place
-    costs = dict.fromkeys(moves, 0.0)
+    costs, failed = dict.fromkeys(moves, 0.0), dict.fromkeys(moves, 0)
     for outage in seen["outages"]:
         (move,) = (
             name for name, (began, ended) in moves.items() if began < outage["ended"] and outage["began"] < ended
         )
         costs[move] += outage["ended"] - outage["began"]
+        failed[move] += sum(outage["kinds"].values())
     for move, (began, ended) in moves.items():
-        print(f"{move}: {costs[move]:.2f} s without an answer, of a run of {ended - began:.1f} s")
+        print(
+            f"{move}: {failed[move]} requests failed, {costs[move]:.2f} s without an answer,"
+            f" of a run of {ended - began:.1f} s"
+        )
     assert {move for move, (began, ended) in moves.items() if costs[move] >= LONGEST * (ended - began)} == set()
     assert seen["requests"] > 100
 

@@ -168,6 +168,11 @@ class Units:
         self._changed = changed
         serves = {**dict.fromkeys(old_units, False), **self._daemon.units(self._tree)}
         if before is not None:
+            # It may have run on without what it had once loaded.
+            before = {
+                name: stood._replace(active=stood.active and serves.get(name, True))
+                for name, stood in before.items()
+            }
             serves = {name: name in before and before[name].active for name in {**serves, **before}}
         marker = _marker.read(self._root)
         decided = {}
