@@ -106,7 +106,7 @@ def test_who_the_visitor_is_only_nginx_says(host: t.Any, url: str, log: str) -> 
     # Past nginx nobody is believed either, but for the proxy's own address.
     run(
         host,
-        f"curl --silent --interface 127.0.0.8 --header 'X-Forwarded-For: 192.0.2.77' {url[:-4]}9{url[-3:]}/server.php",
+        f"curl --silent --interface 127.0.0.8 --header 'X-Forwarded-For: 192.0.2.77' {url[:-4]}10{url[-3:]}/server.php",
     )
     assert "192.0.2.77" not in run(host, f"cat {log}")
 
