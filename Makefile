@@ -2,7 +2,7 @@
 PYTHON ?= python3
 INVENTORY ?= inventories/lab
 # How many tests run at a time, and which: make test TESTS=tests/unit. They wait more than they compute.
-JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : n)))
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : n)))
 TESTS ?= tests
 MAKE_LAB = $(PYTHON) lab/make.py
 

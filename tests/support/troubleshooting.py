@@ -326,8 +326,9 @@ LARGE = "/shop?" + "x" * 5000
 
 
 def slow(path: str, times: int, front: str = NGINX_URL) -> str:
-    """So many visitors who are served slowly, and nobody waits for them."""
-    return f"for i in $(seq {times}); do curl --silent --max-time 30 {front}{path} > /dev/null 2>&1 & done; sleep 2"
+    """So many visitors who are served slowly, one after the other, and nobody waits for them."""
+    visit = f"curl --silent --max-time 30 {front}{path} > /dev/null 2>&1 & sleep 0.4"
+    return f"for i in $(seq {times}); do {visit}; done; sleep 2"
 
 
 def impatient(option: str) -> dict[str, tuple[str, str]]:
