@@ -633,13 +633,15 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
 def _remove_directories(plan: Plan) -> None:
     """Remove the directories below /run and /var/cache that tmpfiles.d(5) files made and do not name any more."""
     gone: dict[str, bool] = {}
+    named: set[str] = set()
     for change in plan.system_changes:
         if change.path.startswith("/etc/tmpfiles.d/"):
-            after = _volatile_directories(change.after)
-            gone.update(
-                (path, whole) for path, whole in _volatile_directories(change.before).items() if path not in after
-            )
+            gone.update(_volatile_directories(change.before))
+            # Also in another file than before.
+            named.update(_volatile_directories(change.after))
     for path, whole in sorted(gone.items(), reverse=True):
+        if path in named:
+            continue
         if whole:
             _tree.remove(path)
             continue

@@ -170,8 +170,7 @@ class Units:
         if before is not None:
             # It may have run on without what it had once loaded.
             before = {
-                name: stood._replace(active=stood.active and serves.get(name, True))
-                for name, stood in before.items()
+                name: stood._replace(active=stood.active and serves.get(name, True)) for name, stood in before.items()
             }
             serves = {name: name in before and before[name].active for name in {**serves, **before}}
         marker = _marker.read(self._root)

@@ -13,7 +13,7 @@ import pathlib
 import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _transaction
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import Change, Node
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._plan import Change, Ledger, Node, Plan
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._undo import Undo
 
 
@@ -80,3 +80,18 @@ def test_volatile_directories_are_those_that_tmpfiles_makes_below_run_and_var_ca
         "/var/cache/c": True,
     }
     assert _transaction._volatile_directories(None) == {}
+
+
+def test_a_directory_that_another_file_names_now_stays(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transaction, "_CACHES", f"{tmp_path}/")
+    for name in ("moved", "gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kept").touch()
+    lines = [f"d {tmp_path}/{name} 0700 root root\n" for name in ("moved", "gone")]
+    changes = (
+        Change("/etc/tmpfiles.d/old.conf", Node("file", "".join(lines).encode()), None),
+        Change("/etc/tmpfiles.d/new.conf", None, Node("file", lines[0].encode())),
+    )
+    _transaction._remove_directories(Plan(changes, Ledger(), ledger_changed=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+    assert (tmp_path / "moved" / "kept").exists()
