@@ -30,13 +30,10 @@ if t.TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine: apt-get install chromium")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/demo_compare"
 ARTEFACTS = pathlib.Path(os.environ.get("WEBLAB_ARTEFACTS", ROOT / ".lab" / "artefacts"))
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 DESK, PHONE = (1280, 900), (360, 740)
 ROWS: dict[str, list[dict[str, t.Any]]] = {
     "handlers": [
@@ -145,14 +142,6 @@ class Lab:
             "opcache": {"enabled": True, "started": 5, "hits": hits, "scripts": 1, "segment": memory},
         }
         return json.dumps(answer).encode()
-
-
-@pytest.fixture(scope="module")
-def browser() -> t.Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

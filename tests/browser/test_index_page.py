@@ -14,7 +14,6 @@ import http.server
 import json
 import os
 import pathlib
-import shutil
 import threading
 import typing as t
 import urllib.parse
@@ -26,18 +25,9 @@ if t.TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine: apt-get install chromium")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ARTEFACTS = pathlib.Path(os.environ.get("WEBLAB_ARTEFACTS", ROOT / ".lab" / "artefacts"))
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 #: Words of the drawings that are cut off, or lie outside of their box.
 OUTSIDE = """() => [...document.querySelectorAll('.card > svg text')].filter((text) => {
     const box = text.closest('.process, .box, .plug, .browser').querySelector('rect').getBoundingClientRect();
@@ -91,14 +81,6 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *args: t.Any) -> None:
         """Quiet."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> t.Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

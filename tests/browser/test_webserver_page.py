@@ -14,7 +14,6 @@ import functools
 import http.server
 import os
 import pathlib
-import shutil
 import threading
 import typing as t
 
@@ -26,12 +25,9 @@ if t.TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine: apt-get install chromium")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ARTEFACTS = pathlib.Path(os.environ.get("WEBLAB_ARTEFACTS", ROOT / ".lab" / "artefacts"))
-OPTIONS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
 TASKS = yaml.safe_load((webserver_page.ROLE / "tasks/main.yml").read_text("utf-8"))
 HEADERS = next(task["vars"]["nginx_sites"][0]["headers"] for task in TASKS if "nginx_sites" in task.get("vars", {}))
 #: Words of the drawing that are cut off by their box.
@@ -50,14 +46,6 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *args: t.Any) -> None:
         """Quiet."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> t.Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield started
-        started.close()
 
 
 @pytest.fixture
