@@ -513,11 +513,26 @@ def test_uwsgi_that_cannot_open_its_socket_is_rolled_back(applications: Stand) -
     # The instance goes in the same transaction, and has to come back with the rest.
     result = applications.apply(fails=True, **uwsgi({"web": "socket = /root/web.sock\n"}, instances=[]))
     assert "bind(): Permission denied" in result["msg"]
-    assert result["rolled_back"]
+    assert result["rolled_back"], result["msg"]
     assert len(workers(applications, "web")) == len(workers(applications, "shop")) == 1
     assert applications.state("uwsgi@shop") == ("active", "enabled")
     assert workers(applications, "cat") == cat
     assert not applications.apply(**uwsgi())["changed"]
+
+
+def test_an_emperor_that_is_quicker_than_the_run_is_believed(applications: Stand) -> None:
+    """It looks into its directory every second by itself, here always before the run gets to it."""
+    slow = '#!/bin/sh\ncase $1 in show) sleep 2;; esac\nexec /usr/bin/systemctl "$@"\n'
+    applications.host.run("install", "/dev/stdin", "/usr/local/bin/systemctl", stdin=slow)
+    try:
+        applications.apply(**uwsgi({"web": "http-socket = 127.0.0.1:8201\n"}))
+        assert applications.get(8201) == "app"
+        closed = [{"endpoint": "http://127.0.0.1:9"}]
+        result = applications.apply(fails=True, probe=closed, timeout=10, **uwsgi())
+        assert result["rolled_back"], result["msg"]
+        assert applications.get(8201) == "app"
+    finally:
+        applications.host.run("rm", "/usr/local/bin/systemctl")
 
 
 def test_uwsgi_on_tcp_is_tested_beside_the_one_that_runs(applications: Stand) -> None:

@@ -370,7 +370,7 @@ class Transaction:
             # Units, accounts and directories first: the tree may belong to accounts that they create.
             undo.system([change for change in plan.system_changes if change.after is not None])
             self._prepare_system(plan)
-            yield from self._replace_tree(plan, work, undo)
+            yield from self._replace_tree(plan, work, undo, lambda: units.look(change[1]))
             decisions = units.decisions(*change, self._before(plan))
             self._report(decisions)
             units.act(decisions)
@@ -410,7 +410,8 @@ class Transaction:
             return str(error)
         return self._mask.text(f"{type(error).__name__}: {error}")
 
-    def _replace_tree(self, plan: Plan, work: Workplace, undo: Undo) -> t.Iterator[str]:
+    def _replace_tree(self, plan: Plan, work: Workplace, undo: Undo, look: t.Callable[[], None]) -> t.Iterator[str]:
+        """:param look: called right before the new tree becomes visible."""
         if not plan.tree_changes and not plan.ledger_changed:
             if self._daemon.tests_units:
                 self._validate(plan, None)
@@ -429,6 +430,7 @@ class Transaction:
         yield "ready"
         if self._live.fingerprint() != seen:
             raise _MovedError
+        look()
         if new:
             os.rename(work.tree, self._root)
             self.result.swap = "create"
@@ -528,6 +530,7 @@ class Transaction:
         touched = undo.any
         try:
             units.stop_new(decisions)
+            units.look(decisions)
             undo.run()
             units.put_back(decisions)
         except (_service.ServiceError, _tree.TreeError, OSError) as error:

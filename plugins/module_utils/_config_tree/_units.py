@@ -148,8 +148,17 @@ class Units:
         #: The main processes that were proven.
         self._proven: set[int] = set()
         self.before: dict[str, Before] = {}
+        #: How the units ran right before the tree was exchanged.
+        self._seen: dict[str, Before] = {}
         #: Unit -> why it was restarted, for how long its addresses were closed, how many connections waited there.
         self.restarts: dict[str, dict[str, t.Any]] = {}
+
+    def look(self, names: t.Collection[str]) -> None:
+        """See how units run, right before the tree under them is exchanged.
+
+        Afterwards it may be too late: the Emperor watches its directory, and may have started new workers already.
+        """
+        self._seen = {name: self._look(unit) for name, unit in _service.show(names).items()}
 
     def decisions(
         self,
@@ -190,7 +199,7 @@ class Units:
                 why, restart = self._why(unit, changed, old_facts.get(name), marker.get(name))
             decided[name] = decide(unit, serves=serves[name], why=why, restart=restart, before=stood)
             if decided[name].needed:
-                self.before[name] = self._look(unit)
+                self.before[name] = self._seen.pop(name, None) or self._look(unit)
                 facts = self._daemon.facts(name, self._tree)
                 self._facts.setdefault(name, (old_facts.get(name, facts), facts))
         # A socket before its service: it is there when that starts, and when it is gone nothing starts that again.
@@ -264,7 +273,7 @@ class Units:
         self._again(now, "restarted")
 
     def _again(self, unit: Unit, action: str) -> None:
-        self.before[unit.name] = self._look(unit)
+        self.before[unit.name] = self._seen.pop(unit.name, None) or self._look(unit)
         decision = Decision(action, "the old configuration comes back")
         with self._reported(unit.name, self._interruption(unit.name, decision)):
             self._do(unit.name, decision)
