@@ -243,27 +243,6 @@ def test_a_rerun_of_one_stack_is_at_most_twelve_tasks(serving: Host) -> None:
         assert stack([]).code == 0
 
 
-def test_a_site_that_is_no_longer_declared_is_gone(serving: Host) -> None:
-    try:
-        done = serving.stand.site([SITES[0], SITES[2]])
-        assert done.code == 0, done.output
-        assert not serving.host.file("/etc/php/8.2/fpm/pool.d/blog.conf").exists
-        assert not serving.host.file("/run/php/blog.sock").exists
-        assert not serving.host.file("/etc/nginx/sites-enabled/cut.conf").exists
-        assert not serving.host.file("/etc/uwsgi/vassals/cut-web.ini").exists
-        assert not serving.host.file("/run/uwsgi/cut-web/www-data/uwsgi.sock").exists
-        listening = serving.host.check_output("ss -ltn")
-        assert ":8082" not in listening
-        assert ":8084" not in listening
-        assert [get(serving.host, url).status for url in (URLS[0], URLS[2])] == [200, 200]
-        again = serving.stand.site([SITES[0], SITES[2]])
-        assert (again.code, again.recap("changed")) == (0, 0), again.output
-    finally:
-        back = serving.stand.site(SITES)
-        assert back.code == 0, back.output
-    assert set(serving.serving().values()) == {200}
-
-
 def test_everything_is_back_after_a_reboot_without_ansible(serving: Host) -> None:
     import lab_docker
 

@@ -202,6 +202,7 @@ def test_nginx_asks_again_where_that_does_no_harm(host: Host, tmp_path: pathlib.
     assert host.shell(f"{curl} --data x").stdout == "answer 200"
 
 
+@pytest.mark.parametrize("host", ["bookworm"], indirect=True)
 def test_a_reload_waits_for_the_slowest_request(host: Host, tmp_path: pathlib.Path) -> None:
     stack, stand = STACKS["nginx_uwsgi_monolith"], Stand(host.name, tmp_path)
     assert stand.play(series(stack, [0]), {}).code == 0
