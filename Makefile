@@ -1,9 +1,8 @@
 # Everything starts here. A Debian machine with Python 3.11 or newer, make and git is enough; see README.md.
 PYTHON ?= python3
 INVENTORY ?= inventories/lab
-# How many tests run at a time, and which: make test TESTS=tests/unit. More than processors is hardly faster, and tests of
-# daemons under deadlines then fail now and then.
-JOBS ?= $(shell nproc)
+# How many tests run at a time, and which: make test TESTS=tests/unit. One more than there are processors, since many wait.
+JOBS ?= $(shell expr $$(nproc) + 1)
 TESTS ?= tests
 MAKE_LAB = $(PYTHON) lab/make.py
 
