@@ -45,6 +45,13 @@ def check_module(module: str, where: str) -> None:
         raise DataError(where, f"{module!r} is neither package.module:callable nor a file NAME.py")
 
 
+def check_application(app: t.Mapping[str, t.Any], endpoint: _endpoint.Endpoint, here: str) -> None:
+    """Refuse what :func:`uwsgi_plan` would refuse of a site's application, by its path in the site ``here``."""
+    option = _spec.role_options("uwsgi")["uwsgi_instances"]
+    _check(_spec.checked({"type": "dict", "options": option["options"]}, app, here), here, f"{here}.application")
+    _check_place(endpoint, f"{here}.socket")
+
+
 def uwsgi_plan(
     applications: t.Mapping[str, list[dict[str, t.Any]]],
     facts: t.Mapping[str, t.Any],
@@ -93,40 +100,25 @@ def _complete(
     app: dict[str, t.Any], here: str, host: Host, share: float, count: int
 ) -> list[tuple[_endpoint.Endpoint, str]]:
     """Check ``app``, fill in what depends on the host, and return its endpoints with their paths in the data."""
-    name = check_name(app["name"], f"{here}.name")
-    check_user(app["user"], f"{here}.user")
-    check_path(app["path"], f"{here}.path")
-    check_path(app["mount"], f"{here}.mount")
-    if app["mount"] != "/" and app["mount"].endswith("/"):
-        raise DataError(f"{here}.mount", f"{app['mount']!r} ends with a slash; a prefix is written like /catalog")
-    check_module(app["module"], f"{here}.module")
-    if not 4096 <= app["buffer_size"] <= 65535:
-        raise DataError(
-            f"{here}.buffer_size", f"{app['buffer_size']} is not from 4096 to 65535 (a uwsgi packet's size)"
-        )
-    for key, value in app["environment"].items():
-        if "$(" in check_text(f"{key}={value}", f"{here}.environment.{key}"):
-            raise DataError(f"{here}.environment.{key}", "uWSGI would replace $(...) by a variable of its own")
+    _check(app, here, here)
     if not app.get("processes"):
         app["processes"] = max(
             2, _sizing.size_workers(host.memory_mb, host.cpus, app["worker_mb"], share, count).max_spare
         )
-    elif app["processes"] < 2:
-        raise DataError(f"{here}.processes", "a chain reload needs two processes or more, so that one serves meanwhile")
-    app["run"] = f"/run/uwsgi/{name}"
+    app["run"] = f"/run/uwsgi/{app['name']}"
     app["sockets"] = []
     result = []
     for number, socket in enumerate(app["listen"]):
         what = f"{here}.listen[{number}]"
         endpoint = _endpoint.parse(
-            socket.get("endpoint") or default_socket(name, socket["group"], socket["protocol"]), f"{what}.endpoint"
+            socket.get("endpoint") or default_socket(app["name"], socket["group"], socket["protocol"]),
+            f"{what}.endpoint",
         )
         if endpoint.protocol not in _SOCKET_OPTIONS:
             raise DataError(
                 f"{what}.endpoint", f"uWSGI listens with {' or '.join(_SOCKET_OPTIONS)} here, not {endpoint.protocol}"
             )
-        if endpoint.unix is not None:
-            check_run_path(endpoint.unix, f"{what}.endpoint")
+        _check_place(endpoint, f"{what}.endpoint")
         group = f"the group {socket['group']}" if endpoint.is_unix else "whoever reaches the address"
         app["sockets"].append(
             {
@@ -138,6 +130,35 @@ def _complete(
         )
         result.append((endpoint, f"{what}.endpoint"))
     return result
+
+
+def _check(app: t.Mapping[str, t.Any], here: str, program: str) -> None:
+    """Refuse wrong values of ``app``.
+
+    :param here: path of its keys in the user's data; ``program`` is that of those which say what it runs.
+    """
+    check_name(app["name"], f"{here}.name")
+    check_user(app["user"], f"{here}.user")
+    check_path(app["path"], f"{program}.path")
+    check_path(app["mount"], f"{here}.mount")
+    if app["mount"] != "/" and app["mount"].endswith("/"):
+        raise DataError(f"{here}.mount", f"{app['mount']!r} ends with a slash; a prefix is written like /catalog")
+    check_module(app["module"], f"{program}.module")
+    if not 4096 <= app["buffer_size"] <= 65535:
+        raise DataError(
+            f"{here}.buffer_size", f"{app['buffer_size']} is not from 4096 to 65535 (a uwsgi packet's size)"
+        )
+    for key, value in app["environment"].items():
+        if "$(" in check_text(f"{key}={value}", f"{program}.environment.{key}"):
+            raise DataError(f"{program}.environment.{key}", "uWSGI would replace $(...) by a variable of its own")
+    # Not given, or 0: their number follows the host.
+    if app.get("processes") and app["processes"] < 2:
+        raise DataError(f"{here}.processes", "a chain reload needs two processes or more, so that one serves meanwhile")
+
+
+def _check_place(endpoint: _endpoint.Endpoint, where: str) -> None:
+    if endpoint.unix is not None:
+        check_run_path(endpoint.unix, where)
 
 
 def _directories(app: t.Mapping[str, t.Any]) -> list[str]:

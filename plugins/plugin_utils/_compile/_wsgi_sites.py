@@ -57,6 +57,7 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
             "mount": service["mount"],
             "listen": [{"endpoint": endpoint.as_dict()}],
         }
+        _uwsgi.check_application(apps[service["name"]], endpoint, place)
     for service, place in zip(services, places):
         for number, callee in enumerate(service["calls"]):
             _call(draft, site, apps, service, callee, f"{place}.calls[{number}]")

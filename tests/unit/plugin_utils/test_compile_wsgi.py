@@ -24,6 +24,13 @@ def shop(stack: str, **more: t.Any) -> Site:
     return {"name": "shop", "stack": stack, "port": 8083, "user": "shop", "application": application, **more}
 
 
+def services(*services: Site) -> Site:
+    """A site in pieces."""
+    service = {"name": "web", "mount": "/", "user": "shop", "application": {"path": "/srv", "module": "web"}}
+    cut = [{**service, **more} for more in services]
+    return {"name": "shop", "stack": "nginx_uwsgi_microservices", "port": 8084, "services": cut}
+
+
 def scripts(**more: t.Any) -> Site:
     return {
         "name": "perl",
@@ -219,6 +226,33 @@ def place(**more: t.Any) -> Site:
         (
             lambda: plan(shop("scgi", server="aioscgi", processes=4)),
             "scgi_sites[0].processes: aioscgi has one process",
+        ),
+        (lambda: plan(shop("apache_uwsgi", processes=1)), "apache_uwsgi_sites[0].processes: a chain reload needs two"),
+        (
+            lambda: plan(shop("apache_uwsgi", user="root")),
+            "apache_uwsgi_sites[0].user: an application does not run as root",
+        ),
+        (
+            lambda: plan(shop("apache_uwsgi", socket={"unix": "/tmp/shop.sock"})),
+            "apache_uwsgi_sites[0].socket: a socket belongs below /run",
+        ),
+        (
+            lambda: plan(shop("apache_uwsgi", application={"path": "srv", "module": "shop"})),
+            "apache_uwsgi_sites[0].application.path: 'srv' is not an absolute path",
+        ),
+        (
+            lambda: plan(shop("apache_uwsgi", application={"path": "/srv", "module": "a b"})),
+            "apache_uwsgi_sites[0].application.module: 'a b' is neither",
+        ),
+        (
+            lambda: plan(
+                shop("apache_uwsgi", application={"path": "/srv", "module": "a", "environment": {"A": "$(B)"}})
+            ),
+            "apache_uwsgi_sites[0].application.environment.A: uWSGI would replace",
+        ),
+        (
+            lambda: plan(services({"processes": 1})),
+            "nginx_uwsgi_microservices_sites[0].services[0].processes: a chain reload needs two",
         ),
         (
             lambda: plan(shop("scgi", socket="uwsgi://127.0.0.1:9000")),
