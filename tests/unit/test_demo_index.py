@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import index_page
 import pytest
+import yaml
 
 SVG = re.compile(r'<svg viewBox="0 0 440.*?</svg>', re.DOTALL)
 
@@ -98,6 +99,20 @@ def test_the_pages_of_the_lecture_are_linked_by_their_ports() -> None:
     assert page.count("<li><a data-port") == 2
     assert "<script>" not in page
     assert "<nav" not in index_page.render("en", pages=[])
+
+
+def test_a_page_has_the_links_of_its_sites() -> None:
+    sites = [{"site": "wsgi-<b>", "endpoint": {"protocol": "http", "host": "0.0.0.0", "port": 8107}}]
+    page = index_page.render("en", pages=[{**index_page.PAGES[0], "sites": sites}])
+    assert 'href="http://localhost:8107/"><code>wsgi-&lt;b&gt;</code> :8107</a>' in page
+    assert index_page.render("en").count('class="site"') == 0
+
+
+def test_every_site_of_the_lab_is_on_its_index_page_once() -> None:
+    lab = yaml.safe_load((index_page.ROLES.parent / "inventories/lab/group_vars/weblab.yml").read_text("utf-8"))
+    shown = [site["site"] for site in lab["demo_index_sites"]]
+    shown += [site for page in lab["demo_index_pages"] for site in page.get("sites", [])]
+    assert sorted(shown) == sorted(site["name"] for site in lab["weblab_sites"])
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
