@@ -10,6 +10,7 @@ The oracle is find, sha256sum, systemctl and ss, asked before the first site cam
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import shutil
 import typing as t
 
@@ -19,8 +20,6 @@ import pytest
 from playbooks import Stand
 
 if t.TYPE_CHECKING:
-    import pathlib
-
     from conftest import Host, NewHost
 
 PHP = {"root": "/srv/site", "index": ["index.php"]}
@@ -68,24 +67,8 @@ PACKAGES = (
     " libapache2-mod-wsgi-py3 libapache2-mpm-itk php-fpm uwsgi-core uwsgi-plugin-python3"
     " fcgiwrap multiwatch libfcgi-perl gunicorn"
 )
-FILES = {
-    "index.php": "<?php echo php_sapi_name();",
-    "app.py": """def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"served"]
-""",
-    "app.cgi": """#!/usr/bin/perl
-sub answer { print "Content-Type: text/plain\\r\\n\\r\\nserved" }
-if (-S STDIN && !getpeername STDIN) {
-    require FCGI;
-    my $request = FCGI::Request();
-    answer() while $request->Accept() >= 0;
-} else {
-    answer();
-}
-""",
-    "app.pl": 'print "Content-Type: text/plain\\r\\n\\r\\nserved";\n',
-}
+ECHO = pathlib.Path(__file__).resolve().parents[1] / "support/echo"
+FILES = {"index.php": "echo.php", "app.py": "echo_wsgi.py", "app.cgi": "echo.pl", "app.pl": "echo.pl"}
 #: What may differ afterwards, and why; and PID files, one of which `nginx -t` makes.
 MAY_DIFFER = (
     "/run/lock",  # who held the lock on a tree last; gone with the next boot
@@ -145,8 +128,8 @@ def host(request: pytest.FixtureRequest, new_module_host: NewHost) -> Host:
     made.shell("systemctl disable --now apache2; systemctl reset-failed; systemctl enable --now nginx")
     made.shell("systemctl disable --now fcgiwrap.socket; echo '# mine' >>/etc/nginx/nginx.conf")
     made.shell("useradd --system --comment mine scgi; mkdir /srv/site")
-    for name, content in FILES.items():
-        made.run("tee", f"/srv/site/{name}", stdin=content)
+    for name, program in FILES.items():
+        made.run("tee", f"/srv/site/{name}", stdin=(ECHO / program).read_text(encoding="utf-8"))
     made.shell("chmod 0755 /srv/site/app.cgi")
     return made
 
