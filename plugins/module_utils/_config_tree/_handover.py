@@ -7,7 +7,8 @@
 """One daemon takes over what others serve: nobody answers only from their reload to its own.
 
 Everything is prepared and tested before the first daemon lets go of an address, and a daemon that cannot take it over
-gives it back.
+gives it back. Only for the address does the taker wait: an Apache that keeps other sites may have no worker for them
+until a second later.
 """
 
 from __future__ import annotations
@@ -31,17 +32,26 @@ def run(taker: Transaction, givers: t.Sequence[tuple[Transaction, Daemon]]) -> N
     """
     units = [unit for _giver, daemon in givers for unit in _service.show(daemon.units(Tree(daemon.root))).values()]
     taker.givers = {unit.pid for unit in units if unit.pid}
-    steps = [*(giver.phases() for giver, _daemon in givers), taker.phases()]
+    taking = taker.phases()
+    giving = [giver.phases() for giver, _daemon in givers]
+    steps = [*giving, taking]
+    stuck: list[str] = []
+    for giver, _daemon in givers:
+        giver.first_back = lambda error: stuck.extend(_take_back(taking, error))
     try:
-        for phase in ("ready", "applied"):
+        for phase in ("ready", "decided"):
             for each in steps:
                 _advance(each, phase)
+        for each in giving:
+            _advance(each, "told")
+        for each in reversed(steps):
+            _advance(each, "applied")
         # The taker is the one that can still fail, by its probe: the givers are over when it is not going to.
         for each in reversed(steps):
             _advance(each, "")
     except Exception as error:
         # The one that failed has rolled back by itself.
-        stuck = [words for each in reversed(steps) for words in _take_back(each, error)]
+        stuck += [words for each in reversed(steps) for words in _take_back(each, error)]
         if stuck:
             raise StuckError("\n".join([str(error), *stuck])) from error
         raise

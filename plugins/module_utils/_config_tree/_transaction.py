@@ -48,6 +48,8 @@ from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._units 
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._workplace import Journal, Workplace
 
 _ATTEMPTS = 3
+#: Seconds between two looks at the addresses that somebody gives away, and how long it may take: visitors wait.
+_POLL, _HANDOVER = 0.01, 10.0
 #: Seconds after which most endpoints have answered.
 _SOON = 3.0
 #: What a probe's record says about the endpoint itself; the rest of it may quote what the daemon sent.
@@ -121,6 +123,8 @@ class Transaction:
         self.result = Result()
         #: Main processes that may hold the addresses, since they let go of them in the same step.
         self.givers: t.Collection[int] = ()
+        #: Called before it rolls back: who has taken over an address gives it back first.
+        self.first_back: t.Callable[[Exception], None] = lambda _error: None
         self._request = request
         self._daemon = daemon
         self._root = os.path.realpath(request.root)
@@ -136,7 +140,8 @@ class Transaction:
             pass
 
     def phases(self) -> t.Iterator[str]:
-        """Pause before anything that serves is touched (``ready``), and when the daemon has it (``applied``).
+        """Pause before anything that serves is touched (``ready``), with the new tree in place (``decided``), when the
+        daemon was ``told``, and when it is proven to run with it (``applied``).
 
         Whatever is raised into a pause rolls back.
         """
@@ -302,7 +307,7 @@ class Transaction:
         yield "ready"
         try:
             self._finish(plan)
-            units.act(decisions)
+            yield from self._act(units, decisions)
             self._probe(units)
         except (_service.ServiceError, TransactionError, OSError) as error:
             raise TransactionError(
@@ -330,12 +335,7 @@ class Transaction:
             for item in self._request.requires
             if not os.path.exists(item["path"])
         ]
-        if self._request.listen:
-            units = _service.show(self._daemon.units(self._live))
-            own = {unit.pid for unit in units.values() if unit.pid}
-            held = frozenset().union(*(unit.listen for unit in units.values()))
-            wanted = [item for item in self._request.listen if _endpoint.parse(item["endpoint"]).address not in held]
-            problems += _listen.conflicts(wanted, own.union(self.givers))
+        problems += self._taken(self.givers)
         if plan.ledger.owners and not self._daemon.installed() and not self._request.check:
             problems.append(f"{self._daemon.program} is not installed on this host; install its package first")
         if not problems:
@@ -344,6 +344,34 @@ class Transaction:
             self.result.changed = False
             raise TransactionError("\n".join([*problems, "Nothing was changed."]))
         self.result.warnings += problems
+
+    def _taken(self, givers: t.Collection[int]) -> list[str]:
+        """Say which addresses are held by others than these main processes and the daemon itself."""
+        if not self._request.listen:
+            return []
+        units = _service.show(self._daemon.units(self._live))
+        own = {unit.pid for unit in units.values() if unit.pid}
+        held = frozenset().union(*(unit.listen for unit in units.values()))
+        wanted = [item for item in self._request.listen if _endpoint.parse(item["endpoint"]).address not in held]
+        return _listen.conflicts(wanted, own.union(givers))
+
+    def _act(self, units: Units, decisions: t.Mapping[str, Decision]) -> t.Iterator[str]:
+        yield "decided"
+        self._wait_for_addresses(units)
+        units.tell(decisions)
+        try:
+            yield "told"
+        finally:
+            # Also before it goes back: who is told again while it still reads may not notice.
+            units.prove(decisions)
+
+    def _wait_for_addresses(self, units: Units) -> None:
+        """Those who let go of an address need a moment, and who finds it taken may end."""
+        end = time.monotonic() + min(units.remaining(), _HANDOVER)
+        while self.givers and (problems := self._taken(())):
+            if time.monotonic() > end:
+                raise TransactionError("\n".join(problems))
+            time.sleep(_POLL)
 
     def _validate_only(self, plan: Plan) -> None:
         if not self._daemon.installed():
@@ -373,7 +401,7 @@ class Transaction:
             yield from self._replace_tree(plan, work, undo, lambda: units.look(change[1]))
             decisions = units.decisions(*change, self._before(plan))
             self._report(decisions)
-            units.act(decisions)
+            yield from self._act(units, decisions)
             yield "applied"
             undo.system([change for change in plan.system_changes if change.after is None])
             self._probe(units)
@@ -386,6 +414,7 @@ class Transaction:
             raise
         except Exception as error:
             # Whatever it was, a half-made change is worse: the old tree comes back.
+            self.first_back(error)
             self._roll_back(undo, units, decisions, self._words(error))
         finally:
             work.remove()

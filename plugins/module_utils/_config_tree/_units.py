@@ -199,15 +199,15 @@ class Units:
                 why, restart = self._why(unit, changed, old_facts.get(name), marker.get(name))
             decided[name] = decide(unit, serves=serves[name], why=why, restart=restart, before=stood)
             if decided[name].needed:
-                self.before[name] = self._seen.pop(name, None) or self._look(unit)
+                self.before[name] = self._seen.pop(name) if name in self._seen else self._look(unit)
                 facts = self._daemon.facts(name, self._tree)
                 self._facts.setdefault(name, (old_facts.get(name, facts), facts))
         # A socket before its service: it is there when that starts, and when it is gone nothing starts that again.
         order = {name: (item.action != "stopped", not name.endswith(".socket"), name) for name, item in decided.items()}
         return dict(sorted(decided.items(), key=lambda item: order[item[0]]))
 
-    def act(self, decisions: t.Mapping[str, Decision]) -> None:
-        """Do it, and return when every unit is proven to run the new configuration.
+    def tell(self, decisions: t.Mapping[str, Decision]) -> None:
+        """Do it. A unit that starts or reloads may still be at it then.
 
         :raises ServiceError: with what the unit said itself.
         """
@@ -226,8 +226,14 @@ class Units:
                     raise self._failed(name, str(error)) from error
                 if reasons[name]:
                     self._prove(name, decision.action)
+
+    def prove(self, decisions: t.Mapping[str, Decision]) -> None:
+        """Return when every unit that was told is proven to run the new configuration.
+
+        :raises ServiceError: with what the unit said itself.
+        """
         for name, decision in decisions.items():
-            if decision.action in ("started", "reloaded", "restarted") and not reasons[name]:
+            if decision.action in ("started", "reloaded", "restarted") and name not in self.restarts:
                 self._prove(name, decision.action)
             left = self._daemon.left_behind(name, *self._facts.get(name, ({}, {})))
             self._wait_for_the_end_of(name, left)
@@ -273,7 +279,7 @@ class Units:
         self._again(now, "restarted")
 
     def _again(self, unit: Unit, action: str) -> None:
-        self.before[unit.name] = self._seen.pop(unit.name, None) or self._look(unit)
+        self.before[unit.name] = self._seen.pop(unit.name) if unit.name in self._seen else self._look(unit)
         decision = Decision(action, "the old configuration comes back")
         with self._reported(unit.name, self._interruption(unit.name, decision)):
             self._do(unit.name, decision)

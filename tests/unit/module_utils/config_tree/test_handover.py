@@ -26,16 +26,18 @@ class Steps:
     def __init__(self, name: str, log: list[str], fails: str = "", stuck: bool = False, again: bool = False) -> None:
         self.name, self.log, self.fails, self.stuck, self.again = name, log, fails, stuck, again
         self.givers: t.Collection[int] = ()
+        self.first_back: t.Callable[[Exception], None] = lambda _error: None
 
     def phases(self) -> t.Iterator[str]:
         try:
-            for phase in ("ready", *(["ready"] if self.again else []), "applied", "over"):
+            for phase in ("ready", *(["ready"] if self.again else []), "decided", "told", "applied", "over"):
                 self.log.append(f"{self.name} {phase}")
                 if phase == self.fails:
                     raise ValueError(f"{self.name} fails")
                 if phase != "over":
                     yield phase
         except Exception as error:
+            self.first_back(error)
             self.log.append(f"{self.name} back")
             kind = StuckError if self.stuck else TransactionError
             raise kind(f"{self.name} stuck" if self.stuck else str(error)) from error
@@ -55,7 +57,10 @@ def test_all_are_ready_before_one_lets_go(tmp_path: pathlib.Path) -> None:
     run(tmp_path, Steps("taker", log, again=True), Steps("a", log), Steps("b", log))
     assert log == [
         *("a ready", "b ready", "taker ready"),
-        *("a applied", "b applied", "taker ready", "taker applied"),
+        *("a decided", "b decided", "taker ready", "taker decided"),
+        # Nobody waits for more than that the addresses are free.
+        *("a told", "b told", "taker told"),
+        *("taker applied", "b applied", "a applied"),
         *("taker over", "b over", "a over"),
     ]
 
@@ -65,8 +70,10 @@ def test_all_are_ready_before_one_lets_go(tmp_path: pathlib.Path) -> None:
     [
         ("giver", "ready", ["giver back"]),
         ("taker", "ready", ["taker back", "giver back"]),
-        ("giver", "applied", ["giver back", "taker back"]),
         # The taker lets go of the address first, so that the giver can have it again.
+        ("giver", "told", ["taker back", "giver back"]),
+        ("taker", "told", ["taker back", "giver back"]),
+        ("giver", "applied", ["taker back", "giver back"]),
         ("taker", "applied", ["taker back", "giver back"]),
         ("taker", "over", ["taker back", "giver back"]),
     ],
