@@ -24,9 +24,8 @@ if t.TYPE_CHECKING:
     from conftest import Host, NewHost
 
 PORT = 8300
-#: The longest time without an answer, as a part of the run: for all of it the site would be gone if it was stopped
-#: first. A run takes some four seconds on a machine that does nothing else, so that less than one is left.
-LONGEST = 0.2
+#: Seconds for which requests may fail while a site moves. Who is let in and waits for an answer is served.
+LONGEST = 1.0
 
 PHP = '<?php echo php_sapi_name(), " ", posix_getpwuid(posix_geteuid())["name"];'
 WSGI = """def application(environ, start_response):
@@ -171,19 +170,17 @@ def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: st
                 assert (again.code, again.recap("changed")) == (0, 0), f"{names[place]}: {again.output[-4000:]}"
             assert looks.setdefault(place, traces(host)) == traces(host), move
             before = place
-    costs, failed = dict.fromkeys(moves, 0.0), dict.fromkeys(moves, 0)
+    costs = dict.fromkeys(moves, 0.0)
     for outage in seen["outages"]:
         (move,) = (
             name for name, (began, ended) in moves.items() if began < outage["ended"] and outage["began"] < ended
         )
         costs[move] += outage["ended"] - outage["began"]
-        failed[move] += sum(outage["kinds"].values())
+        print(f"{move}: for {outage['ended'] - outage['began']:.2f} s requests failed, {outage['kinds']}")
     for move, (began, ended) in moves.items():
-        print(
-            f"{move}: {failed[move]} requests failed, {costs[move]:.2f} s without an answer,"
-            f" of a run of {ended - began:.1f} s"
-        )
-    assert {move for move, (began, ended) in moves.items() if costs[move] >= LONGEST * (ended - began)} == set()
+        longest = max((took for asked, took in seen["waits"] if began < asked < ended), default=0.0)
+        print(f"{move}: a run of {ended - began:.1f} s, the longest wait for an answer {longest:.2f} s")
+    assert {move: cost for move, cost in costs.items() if cost >= LONGEST} == {}
     assert seen["requests"] > 100
 
 
@@ -211,3 +208,28 @@ def test_a_move_that_fails_leaves_the_site_where_it_was(
     # The next run finds everything as it needs it.
     assert stand.site([after]).code == 0
     assert "apache2" in host.shell(f"ss -Hlntp 'sport = :{PORT}'").stdout
+
+
+@pytest.mark.parametrize("host", ["trixie"], indirect=True)
+def test_the_new_front_gives_an_address_back_when_the_old_one_cannot_go_on(host: Host, tmp_path: pathlib.Path) -> None:
+    """The old one has its address again before it starts: both cannot have it."""
+    stand = Stand(host.name, tmp_path)
+    mover, stays = SITES["php"], {**SITES["php"], "name": "stays", "port": PORT + 1, "stack": "apache_event_php_fpm"}
+    assert stand.site([{**mover, "stack": "apache_event_php_fpm"}, stays]).code == 0
+    # What it reads without the site passes its test, and has an address that it cannot get.
+    condition = f"<IfFile !/etc/apache2-event/sites-enabled/mover.conf>\nListen {PORT + 9}\n</IfFile>\n"
+    host.run("tee", "/etc/apache2-event/mods-enabled/trap.conf", stdin=condition)
+    holder = f"import socket, time; s = socket.create_server(('', {PORT + 9})); time.sleep(600)"
+    host.run("systemd-run", "--unit=trap", "python3", "-c", holder)
+    try:
+        run = stand.site([{**mover, "stack": "nginx_php_fpm"}, stays])
+        assert run.code != 0
+        assert f"could not bind to address 0.0.0.0:{PORT + 9}" in run.text
+        assert "The old configuration was restored." in run.text
+        assert "apache2" in host.shell(f"ss -Hlntp 'sport = :{PORT}'").stdout
+        for port in (PORT, PORT + 1):
+            assert host.shell(f"curl -s http://127.0.0.1:{port}/").stdout == "fpm-fcgi mover"
+    finally:
+        host.shell("systemctl stop trap; rm /etc/apache2-event/mods-enabled/trap.conf")
+    assert stand.site([{**mover, "stack": "nginx_php_fpm"}, stays]).code == 0
+    assert "nginx" in host.shell(f"ss -Hlntp 'sport = :{PORT}'").stdout

@@ -5,9 +5,9 @@
 """A visitor who comes again and again, and writes down when nobody answered. It runs on the host, with Python alone.
 
 One request after the other, each on a connection of its own, as a browser that was opened anew. Only a 200 counts as
-an answer. The output is one JSON object: ``requests``, and ``outages``, each with ``began`` (the last answer before
-it) and ``ended`` (the first one after it) in seconds of the host's monotonic clock, and ``kinds``, how often it failed
-and how.
+an answer. The output is one JSON object, with times in seconds of the host's monotonic clock: ``requests``;
+``outages``, each with ``began`` (the last answer before it), ``ended`` (when somebody asked who was answered) and
+``kinds``, how often it failed and how; and ``waits``, when somebody asked whose answer took long, and how long.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import os
 import time
 import typing as t
 
-#: Seconds from one request to the next; and after which one counts as failed.
-EVERY, PATIENCE = 0.04, 10.0
+#: Seconds from one request to the next; after which an answer took long; and after which it counts as failed.
+EVERY, LONG, PATIENCE = 0.04, 0.2, 10.0
 
 
 def ask(port: int) -> str:
@@ -40,24 +40,26 @@ def ask(port: int) -> str:
 
 def watch(port: int, stop: str, seconds: float) -> dict[str, t.Any]:
     outages: list[dict[str, t.Any]] = []
+    waits: list[tuple[float, float]] = []
     kinds: collections.Counter[str] = collections.Counter()
     requests, last = 0, time.monotonic()
     end = last + seconds
-    while time.monotonic() < end and not os.path.exists(stop):
+    while (asked := time.monotonic()) < end and not os.path.exists(stop):
         requests += 1
         failed = ask(port)
         if failed:
             kinds[failed] += 1
         else:
-            now = time.monotonic()
             if kinds:
-                outages.append({"began": last, "ended": now, "kinds": dict(kinds)})
+                outages.append({"began": last, "ended": asked, "kinds": dict(kinds)})
                 kinds.clear()
-            last = now
+            last = time.monotonic()
+            if last - asked > LONG:
+                waits.append((asked, last - asked))
         time.sleep(EVERY)
     if kinds:
         outages.append({"began": last, "ended": time.monotonic(), "kinds": dict(kinds)})
-    return {"requests": requests, "outages": outages}
+    return {"requests": requests, "outages": outages, "waits": waits}
 
 
 def main() -> None:
