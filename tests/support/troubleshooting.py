@@ -137,6 +137,16 @@ http {
       scgi_pass 127.0.0.1:9003;
       include scgi_params;
     }
+    location /cgi/ {
+      fastcgi_pass unix:/run/fcgiwrap.socket;
+      fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+      include fastcgi_params;
+    }
+    location /catalog {
+      uwsgi_pass unix:/run/catalog/uwsgi.sock;
+      include uwsgi_params;
+    }
+    location /app { proxy_pass http://unix:/run/app/app.sock; }
     location /files/ { allow all; }
   }
   server { listen 127.0.0.1:8083; location / { return 200 plain; } }
@@ -145,6 +155,7 @@ http {
 """
 
 APACHE = """\
+WSGISocketPrefix /run/wsgi/socket
 Listen 127.0.0.1:8082
 ServerName localhost
 <VirtualHost 127.0.0.1:8082>
@@ -159,10 +170,28 @@ ServerName localhost
   ProxyPass /tcp.php fcgi://127.0.0.1:9001/srv/www/blog.php
   ProxyPass /shop unix:/run/uwsgi/shop.sock|uwsgi://shop
   ProxyPass /tcp uwsgi://127.0.0.1:9002
+  ProxyPass /scgi scgi://127.0.0.1:9003
+  ProxyPass /catalog unix:/run/catalog/uwsgi.sock|uwsgi://catalog
+  ProxyPass /app unix:/run/app/app.sock|http://app
+  ScriptAlias /cgi/ /srv/www/cgi/
+  WSGIDaemonProcess wsgi user=shop group=shop home=/srv/shop request-timeout=60 python-path=/srv/shop/lib
+  WSGIScriptAlias /wsgi /srv/shop/shop.py process-group=wsgi application-group=%{GLOBAL}
+  <Directory /srv/shop>
+    Require all granted
+  </Directory>
   ProxyPass /live http://127.0.0.1:8004/live upgrade=websocket
   ProxyPass /wait http://127.0.0.1:8000/wait
   ProxyPass /http http://127.0.0.1:8000
 </VirtualHost>
+"""
+
+PREFORK = """\
+Listen 127.0.0.1:8084
+ServerName localhost
+DocumentRoot /srv/www
+<Directory /srv/www>
+  Require all granted
+</Directory>
 """
 
 MPM = """\
@@ -230,7 +259,46 @@ RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=yes
 ExecStart=/usr/bin/uwsgi --ini /etc/uwsgi/shop.ini
 KillMode=mixed
+TimeoutStopSec=3
+"""
+
+EMPEROR = """\
+[Service]
+Type=notify
+ExecStart=/usr/bin/uwsgi --emperor /etc/uwsgi/vassals --emperor-tyrant
+KillSignal=SIGINT
 TimeoutStopSec=5
+"""
+
+CATALOG = """\
+[uwsgi]
+strict = true
+master = true
+plugins = python3
+need-app = true
+pythonpath = /srv/shop/lib
+wsgi-file = /srv/shop/shop.py
+socket = /run/catalog/uwsgi.sock
+chmod-socket = 660
+processes = 2
+vacuum = true
+"""
+
+APP = """\
+[Service]
+Type=notify
+User=shop
+Group=www-data
+RuntimeDirectory=app
+RuntimeDirectoryPreserve=yes
+ExecStart=/usr/bin/gunicorn --bind unix:/run/app/app.sock --chdir /srv/shop --pythonpath /srv/shop/lib shop:application
+"""
+
+HELLO_CGI = """\
+#!/bin/sh
+echo "Content-Type: text/plain"
+echo
+printf hello
 """
 
 SHOP_PY = """\
@@ -275,10 +343,15 @@ FILES = {
     "nginx": ("/etc/nginx/nginx.conf", NGINX, "nginx"),
     "apache": ("/etc/apache2/sites-enabled/shop.conf", APACHE, "apache2"),
     "mpm": ("/etc/apache2/mods-enabled/mpm_event.conf", MPM, "apache2"),
+    "prefork": ("/etc/apache2-prefork/sites-enabled/blog.conf", PREFORK, "apache2@prefork"),
     "fpm": ("/etc/php/X.Y/fpm/pool.d/blog.conf", FPM, "phpX.Y-fpm"),
     "uwsgi": ("/etc/uwsgi/shop.ini", UWSGI, "shop"),
     "unit": ("/etc/systemd/system/shop.service", UNIT, "shop"),
-    "shop.py": ("/srv/shop/shop.py", SHOP_PY, "shop"),
+    "shop.py": ("/srv/shop/shop.py", SHOP_PY, "shop app"),
+    "emperor": ("/etc/systemd/system/emperor.service", EMPEROR, "emperor"),
+    "vassal": ("/etc/uwsgi/vassals/catalog.ini", CATALOG, "emperor"),
+    "app": ("/etc/systemd/system/app.service", APP, "app"),
+    "hello.cgi": ("/srv/www/cgi/hello.cgi", HELLO_CGI, "fcgiwrap"),
     "blog.php": ("/srv/www/blog.php", BLOG_PHP, "phpX.Y-fpm"),
 }
 
@@ -307,19 +380,29 @@ class Case:
 
     #: What the probe asks when it is mended, if that is another socket or answers later.
     then: t.Any = None
+    #: Cases with the same word here do not disturb each other: one host is broken in all these ways at once.
+    at_once: str = ""
 
     @property
     def damage(self) -> tuple[str, ...]:
         """Cases with the same damage are seen on the same host."""
-        return (repr(self.edits), self.do, self.load)
+        return (self.at_once,) if self.at_once else (repr(self.edits), self.do, self.load)
 
 
-NGINX_URL, APACHE_URL = "http://127.0.0.1:8081", "http://127.0.0.1:8082"
+NGINX_URL, APACHE_URL, PREFORK_URL = "http://127.0.0.1:8081", "http://127.0.0.1:8082", "http://127.0.0.1:8084"
 BLOG = {"endpoint": "fastcgi+unix:///run/php/blog.sock", "script_filename": "/srv/www/blog.php"}
 BLOG_TCP = {**BLOG, "endpoint": "fastcgi://127.0.0.1:9001"}
 SHOP = {"endpoint": "uwsgi+unix:///run/uwsgi/shop.sock", "path": "/shop"}
 SHOP_TCP = {**SHOP, "endpoint": "uwsgi://127.0.0.1:9002"}
 SHOP_SCGI = {"endpoint": "scgi://127.0.0.1:9003", "path": "/scgi"}
+CATALOG_UWSGI = {"endpoint": "uwsgi+unix:///run/catalog/uwsgi.sock", "path": "/catalog"}
+APP_HTTP = {"endpoint": "http+unix:///run/app/app.sock", "path": "/app"}
+HELLO = {"endpoint": "fastcgi+unix:///run/fcgiwrap.socket", "script_filename": "/srv/www/cgi/hello.cgi"}
+SCRIPT = "/srv/www/cgi/hello.cgi"
+EXACTLY_HELLO = {"expect": {"status": [200], "regex": "^hello$"}}
+DIES = {"shop.py": ("answer(start_response)", "import os; os.kill(os.getpid(), 9)")}
+RAISES = {"shop.py": ("answer(start_response)", "raise ValueError('on purpose')")}
+OWNED = "chown {0}: /etc/uwsgi/vassals/catalog.ini; systemctl restart emperor"
 SHOP_HTTP = {**SHOP, "endpoint": "http://127.0.0.1:8000"}
 KILL = "systemctl kill --signal KILL {0}; while systemctl is-active --quiet {0}; do sleep 0.1; done"
 LARGE = "/shop?" + "x" * 5000
@@ -355,6 +438,35 @@ def uwsgi(title: str, path: str = "/shop", **options: t.Any) -> dict[str, Case]:
     return both(f"uWSGI: {title}", path, **{"probe": SHOP, **options})
 
 
+def service(title: str, **options: t.Any) -> dict[str, Case]:
+    return both(f"HTTP service: {title}", "/app", probe=APP_HTTP, **options)
+
+
+def emperor(title: str, **options: t.Any) -> dict[str, Case]:
+    return both(f"Emperor: {title}", "/catalog", probe=CATALOG_UWSGI, **options)
+
+
+def cgi(url: str, probe: t.Any = None, **options: t.Any) -> Case:
+    path = "/cgi/hello.cgi"
+    return Case(f"{url}{path}", probe or {"endpoint": url, "path": path, **EXACTLY_HELLO}, body="hello", **options)
+
+
+def scripts(title: str, **options: t.Any) -> dict[str, Case]:
+    return {
+        f"nginx, CGI: {title}": cgi(NGINX_URL, {**HELLO, **EXACTLY_HELLO}, **options),
+        f"Apache, CGI: {title}": cgi(APACHE_URL, **options),
+    }
+
+
+def wsgi(**options: t.Any) -> Case:
+    return Case(f"{APACHE_URL}/wsgi", {"endpoint": APACHE_URL, "path": "/wsgi"}, **options)
+
+
+def mod_php(**options: t.Any) -> Case:
+    check = {"endpoint": PREFORK_URL, "path": "/blog.php", "expect": {"regex": "^blog$"}}
+    return Case(f"{PREFORK_URL}/blog.php", check, body="blog", **options)
+
+
 def wrong(
     title: str, path: str, endpoint: str, file: str, good: str, bad: str, **more: tuple[str, str]
 ) -> dict[str, Case]:
@@ -371,40 +483,54 @@ def wrong(
 
 CASES: dict[str, Case] = {
     # The front server cannot connect.
-    **php("stopped", do="systemctl stop phpX.Y-fpm", undo="systemctl start phpX.Y-fpm"),
+    **php("stopped", at_once="stopped", do="systemctl stop phpX.Y-fpm", undo="systemctl start phpX.Y-fpm"),
     **php(
         "no directory",
+        at_once="no directory",
         then=BLOG,
         probe={**BLOG, "endpoint": "fastcgi+unix:///run/blog/fpm.sock"},
         edits=dict.fromkeys(("fpm", "nginx", "apache"), ("/run/php/blog.sock", "/run/blog/fpm.sock")),
     ),
-    **php("not allowed", edits={"fpm": ("listen.group = www-data", "listen.group = root")}),
-    **php("killed", do=KILL.format("phpX.Y-fpm"), undo="systemctl start phpX.Y-fpm"),
+    **php("not allowed", at_once="not allowed", edits={"fpm": ("listen.group = www-data", "listen.group = root")}),
+    **php("killed", at_once="killed", do=KILL.format("phpX.Y-fpm"), undo="systemctl start phpX.Y-fpm"),
     **php(
         "nobody on the port",
         "/tcp.php",
+        at_once="nobody on the port",
         probe=BLOG_TCP,
         edits={"fpm": ("listen = 127.0.0.1:9001", "listen = 127.0.0.1:9009")},
     ),
-    **uwsgi("stopped", do="systemctl stop shop", undo="systemctl start shop"),
-    **uwsgi("not loaded", edits={"uwsgi": ("pythonpath = /srv/shop/lib", "")}),
-    **uwsgi("not allowed", edits={"uwsgi": ("chmod-socket = 660", "chmod-socket = 600")}),
-    **uwsgi("closed directory", edits={"unit": ("RuntimeDirectoryMode=0755", "RuntimeDirectoryMode=0700")}),
-    **uwsgi("killed", do=KILL.format("shop"), undo="systemctl start shop"),
+    **uwsgi("stopped", at_once="stopped", do="systemctl stop shop", undo="systemctl start shop"),
+    **uwsgi("not loaded", at_once="not loaded", edits={"uwsgi": ("pythonpath = /srv/shop/lib", "")}),
+    **uwsgi("not allowed", at_once="not allowed", edits={"uwsgi": ("chmod-socket = 660", "chmod-socket = 600")}),
+    **uwsgi(
+        "closed directory",
+        at_once="closed directory",
+        edits={"unit": ("RuntimeDirectoryMode=0755", "RuntimeDirectoryMode=0700")},
+    ),
+    **uwsgi("killed", at_once="killed", do=KILL.format("shop"), undo="systemctl start shop"),
     **uwsgi(
         "nobody on the port",
         "/tcp",
+        at_once="nobody on the port",
         probe=SHOP_TCP,
         edits={"uwsgi": ("socket = 127.0.0.1:9002", "socket = 127.0.0.1:9009")},
     ),
     **both(
         "HTTP: nobody on the port",
         "/http",
+        at_once="nobody on the port",
         probe=SHOP_HTTP,
         edits={"uwsgi": ("http-socket = 127.0.0.1:8000", "http-socket = 127.0.0.1:8009")},
     ),
-    **php("address taken", edits={"fpm": ("listen = 127.0.0.1:9001", "listen = 127.0.0.1:8083")}),
-    **uwsgi("address taken", edits={"uwsgi": ("socket = 127.0.0.1:9002", "socket = 127.0.0.1:8083")}),
+    **php(
+        "address taken", at_once="address taken", edits={"fpm": ("listen = 127.0.0.1:9001", "listen = 127.0.0.1:8083")}
+    ),
+    **uwsgi(
+        "address taken",
+        at_once="address taken",
+        edits={"uwsgi": ("socket = 127.0.0.1:9002", "socket = 127.0.0.1:8083")},
+    ),
     # All workers are busy.
     **php(
         "busy",
@@ -458,6 +584,7 @@ CASES: dict[str, Case] = {
     **php(
         "slow script",
         "/blog.php?sleep",
+        at_once="slow",
         impatience="fastcgi_read_timeout",
         probe={**BLOG, "path": "/blog.php?sleep"},
         then=BLOG,
@@ -465,6 +592,7 @@ CASES: dict[str, Case] = {
     **uwsgi(
         "slow application",
         "/shop?sleep",
+        at_once="slow",
         impatience="uwsgi_read_timeout",
         probe={**SHOP, "path": "/shop?sleep"},
         then=SHOP,
@@ -473,11 +601,14 @@ CASES: dict[str, Case] = {
     **php(
         "time limit",
         "/blog.php?sleep",
+        at_once="limit",
         probe={**BLOG, "path": "/blog.php?sleep"},
         then=BLOG,
         edits={"fpm": ("request_terminate_timeout = 60s", "request_terminate_timeout = 1s")},
     ),
-    **php("worker dies", edits={"blog.php": ("echo 'blog';", "posix_kill(posix_getpid(), 11);")}),
+    **php(
+        "worker dies", at_once="worker dies", edits={"blog.php": ("echo 'blog';", "posix_kill(posix_getpid(), 11);")}
+    ),
     **php(
         "client not allowed",
         "/tcp.php",
@@ -487,12 +618,13 @@ CASES: dict[str, Case] = {
     **uwsgi(
         "harakiri",
         "/shop?sleep",
+        at_once="limit",
         probe={**SHOP, "path": "/shop?sleep"},
         then=SHOP,
         edits={"uwsgi": ("harakiri = 60", "harakiri = 1")},
     ),
-    **uwsgi("worker dies", edits={"shop.py": ("answer(start_response)", "import os; os.kill(os.getpid(), 9)")}),
-    **uwsgi("exception", edits={"shop.py": ("answer(start_response)", "raise ValueError('on purpose')")}),
+    **uwsgi("worker dies", at_once="worker dies", edits=DIES),
+    **uwsgi("exception", at_once="exception", edits=RAISES),
     **uwsgi(
         "no plugin",
         edits={
@@ -623,18 +755,59 @@ CASES: dict[str, Case] = {
         "proxy:unix:/run/php/blog.sock|fcgi://blog",
         "proxy:unix:/run/php/blog.sock|http://blog",
     ),
-    "nginx, SCGI: nobody on the port": Case(
-        f"{NGINX_URL}/scgi", SHOP_SCGI, {"uwsgi": ("scgi-socket = 127.0.0.1:9003", "scgi-socket = 127.0.0.1:9009")}
+    **both(
+        "SCGI: nobody on the port",
+        "/scgi",
+        at_once="nobody on the port",
+        probe=SHOP_SCGI,
+        edits={"uwsgi": ("scgi-socket = 127.0.0.1:9003", "scgi-socket = 127.0.0.1:9009")},
     ),
-    "nginx, SCGI to uWSGI": Case(
-        f"{NGINX_URL}/scgi",
-        {**SHOP_SCGI, "endpoint": "scgi+unix:///run/uwsgi/shop.sock"},
-        {
-            "nginx": ("scgi_pass 127.0.0.1:9003", "scgi_pass unix:/run/uwsgi/shop.sock"),
-            "uwsgi": ("buffer-size = 32768", "buffer-size = 4096"),
-        },
-        then=SHOP_SCGI,
+    **{
+        f"{front}, SCGI to uWSGI": Case(
+            f"{url}/scgi",
+            {**SHOP_SCGI, "endpoint": "scgi+unix:///run/uwsgi/shop.sock"},
+            {file: (good, bad), "uwsgi": ("buffer-size = 32768", "buffer-size = 4096")},
+            then=SHOP_SCGI,
+            at_once="SCGI to uWSGI",
+        )
+        for front, url, file, good, bad in (
+            ("nginx", NGINX_URL, "nginx", "scgi_pass 127.0.0.1:9003", "scgi_pass unix:/run/uwsgi/shop.sock"),
+            ("Apache", APACHE_URL, "apache", "scgi://127.0.0.1:9003", "unix:/run/uwsgi/shop.sock|scgi://shop"),
+        )
+    },
+    **{
+        f"{front}, SCGI to HTTP": Case(
+            f"{url}/scgi",
+            {**SHOP_SCGI, "endpoint": "scgi://127.0.0.1:8000"},
+            {file: (f"{words}127.0.0.1:9003", f"{words}127.0.0.1:8000")},
+            then=SHOP_SCGI,
+            at_once="other side",
+        )
+        for front, url, file, words in (
+            ("nginx", NGINX_URL, "nginx", "scgi_pass "),
+            ("Apache", APACHE_URL, "apache", "scgi://"),
+        )
+    },
+    "nginx, uwsgi to SCGI": Case(
+        f"{NGINX_URL}/tcp",
+        {**SHOP, "endpoint": "uwsgi://127.0.0.1:9003"},
+        {"nginx": ("uwsgi_pass 127.0.0.1:9002", "uwsgi_pass 127.0.0.1:9003")},
+        then=SHOP_TCP,
+        at_once="other side",
     ),
+    **{
+        f"{front}, HTTP to SCGI": Case(
+            f"{url}/http",
+            {**SHOP, "endpoint": "http://127.0.0.1:9003"},
+            {file: (f"{words} http://127.0.0.1:8000", f"{words} http://127.0.0.1:9003")},
+            then=SHOP_HTTP,
+            at_once="other side",
+        )
+        for front, url, file, words in (
+            ("nginx", NGINX_URL, "nginx", "/http {\n      proxy_pass"),
+            ("Apache", APACHE_URL, "apache", "ProxyPass /http"),
+        )
+    },
     # The application answers, and it is an error.
     **php(
         "script not found",
@@ -655,7 +828,7 @@ CASES: dict[str, Case] = {
         body="blog",
     ),
     **php("extension", edits={"fpm": ("security.limit_extensions = .php", "security.limit_extensions = .php8")}),
-    **php("fatal error", edits={"blog.php": ("echo 'blog';", "nosuch();")}),
+    **php("fatal error", at_once="fatal error", edits={"blog.php": ("echo 'blog';", "nosuch();")}),
     "nginx, PHP-FPM: blank": Case(
         f"{NGINX_URL}/blog.php",
         {"endpoint": NGINX_URL, "path": "/blog.php", "expect": {"regex": "^blog$"}},
@@ -668,6 +841,7 @@ CASES: dict[str, Case] = {
         do="a2dismod --quiet proxy_fcgi; systemctl restart apache2",
         undo="a2enmod proxy_fcgi; systemctl restart apache2",
         body="blog",
+        at_once="source",
     ),
     **uwsgi(
         "no application",
@@ -685,12 +859,14 @@ CASES: dict[str, Case] = {
         {"endpoint": NGINX_URL, "path": "/files/a", "expect": {"status": [200]}},
         {"nginx": ("allow all;", "deny all;")},
         body="file",
+        at_once="denied",
     ),
     "Apache: denied": Case(
         f"{APACHE_URL}/files/a",
         {"endpoint": APACHE_URL, "path": "/files/a", "expect": {"status": [200]}},
         {"apache": ("Require all granted", "Require all denied")},
         body="file",
+        at_once="denied",
     ),
     "nginx: not readable": Case(
         f"{NGINX_URL}/files/a",
@@ -764,6 +940,7 @@ CASES: dict[str, Case] = {
             "-H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='",
             status="101",
             body="",
+            at_once="no upgrade",
         )
         for front, url, file, good in (
             ("nginx", NGINX_URL, "nginx", "proxy_set_header Upgrade $http_upgrade;"),
@@ -781,11 +958,74 @@ CASES: dict[str, Case] = {
         {"endpoint": NGINX_URL.replace("http", "long_polling"), "path": "/wait"},
         {"nginx": ("proxy_read_timeout 50s;", "proxy_read_timeout 2s;")},
         then={"endpoint": NGINX_URL.replace("http", "long_polling"), "path": "/wait", "hold": 1},
+        at_once="long polling",
     ),
     "Apache, long polling: too patient": Case(
         f"{APACHE_URL}/wait",
         {"endpoint": APACHE_URL.replace("http", "long_polling"), "path": "/wait"},
         {"apache": ("ProxyTimeout 60", "ProxyTimeout 2")},
         then={"endpoint": APACHE_URL.replace("http", "long_polling"), "path": "/wait", "hold": 1},
+        at_once="long polling",
+    ),
+    # The other ways to a program.
+    **service("stopped", at_once="stopped", do="systemctl stop app", undo="systemctl start app"),
+    **service("killed", at_once="killed", do=KILL.format("app"), undo="systemctl start app"),
+    **service("not loaded", at_once="not loaded", edits={"app": (" --pythonpath /srv/shop/lib", "")}),
+    **service("no program", at_once="misspelt", edits={"app": ("/usr/bin/gunicorn", "/usr/bin/gunicron")}),
+    **service("worker dies", at_once="worker dies", edits=DIES),
+    **service("exception", at_once="exception", edits=RAISES),
+    **emperor("stopped", at_once="stopped", do="systemctl stop emperor", undo="systemctl start emperor"),
+    **emperor("not loaded", at_once="not loaded", edits={"vassal": ("pythonpath = /srv/shop/lib", "")}),
+    **emperor("unknown option", at_once="misspelt", edits={"vassal": ("processes = 2", "proceses = 2")}),
+    **emperor("the file is root's", at_once="not allowed", do=OWNED.format("root"), undo=OWNED.format("shop")),
+    **emperor("the file is another's", at_once="closed directory", do=OWNED.format("games"), undo=OWNED.format("shop")),
+    "nginx, CGI: stopped": cgi(
+        NGINX_URL,
+        HELLO,
+        at_once="stopped",
+        do="systemctl stop fcgiwrap.socket",
+        undo="systemctl start fcgiwrap.socket",
+    ),
+    **scripts("not executable", at_once="not allowed", do=f"chmod 0644 {SCRIPT}", undo=f"chmod 0755 {SCRIPT}"),
+    **scripts("no interpreter", at_once="misspelt", edits={"hello.cgi": ("#!/bin/sh", "#!/bin/hs")}),
+    **scripts("dies", at_once="worker dies", edits={"hello.cgi": ('echo "Content-Type: text/plain"', "exec ech")}),
+    **scripts("no header", at_once="exception", edits={"hello.cgi": ('echo "Content-Type: text/plain"\necho\n', "")}),
+    **scripts("no empty line", at_once="fatal error", edits={"hello.cgi": ("echo\n", "")}),
+    "Apache, CGI: source": cgi(
+        APACHE_URL,
+        at_once="source",
+        do="a2dismod --quiet cgid; systemctl restart apache2",
+        undo="a2enmod cgid; systemctl restart apache2",
+    ),
+    "Apache, mod_wsgi: not loaded": wsgi(at_once="not loaded", edits={"apache": (" python-path=/srv/shop/lib", "")}),
+    "Apache, mod_wsgi: worker dies": wsgi(at_once="worker dies", edits=DIES),
+    "Apache, mod_wsgi: exception": wsgi(at_once="exception", edits=RAISES),
+    "Apache, mod_wsgi: closed directory": wsgi(
+        at_once="closed directory", edits={"apache": ("WSGISocketPrefix /run/wsgi/", "WSGISocketPrefix /run/closed/")}
+    ),
+    "Apache, mod_wsgi: no directory": wsgi(
+        at_once="no directory", edits={"apache": (" home=/srv/shop", "")}, patience=3, curl="--max-time 3"
+    ),
+    "Apache, mod_php: source": mod_php(
+        at_once="source",
+        do="a2dismod-prefork --quiet phpX.Y; systemctl restart apache2@prefork",
+        undo="a2enmod-prefork phpX.Y; systemctl restart apache2@prefork",
+    ),
+    "Apache, mod_php: fatal error": mod_php(at_once="fatal error", edits={"blog.php": ("echo 'blog';", "nosuch();")}),
+    "Apache, mod_php: worker dies": mod_php(
+        at_once="worker dies", edits={"blog.php": ("echo 'blog';", "posix_kill(posix_getpid(), 11);")}
+    ),
+    "Apache, mod_php: two MPMs": mod_php(
+        at_once="address taken",
+        do="ln -s ../mods-available/mpm_event.load /etc/apache2-prefork/mods-enabled; "
+        "systemctl restart apache2@prefork",
+        undo="rm /etc/apache2-prefork/mods-enabled/mpm_event.load; systemctl restart apache2@prefork",
+    ),
+    "Apache, mod_php: threads": mod_php(
+        at_once="nobody on the port",
+        do="a2dismod-prefork --quiet --force mpm_prefork; a2enmod-prefork --quiet mpm_event; "
+        "ln -sf ../mods-available/phpX.Y.load /etc/apache2-prefork/mods-enabled; systemctl restart apache2@prefork",
+        undo="a2dismod-prefork --force mpm_event; a2enmod-prefork mpm_prefork phpX.Y; "
+        "systemctl restart apache2@prefork",
     ),
 }

@@ -218,7 +218,10 @@ def _closed_hint(check: Check) -> str:
         return "the application died before it answered, or does not take SCGI: see its log"
     if check.endpoint.protocol == "fastcgi":
         allowed = "" if check.endpoint.is_unix else "this address is not in listen.allowed_clients, or "
-        return f"{allowed}the worker died: see PHP-FPM's log (exited on signal, request_terminate_timeout)"
+        return (
+            f"{allowed}the worker died: see PHP-FPM's log (exited on signal, request_terminate_timeout); "
+            "where it is not PHP, the program ended before its answer was whole: see what it said last"
+        )
     return "see the daemon's log: its worker died, it does not take this peer, or it speaks another protocol"
 
 
