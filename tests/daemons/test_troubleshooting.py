@@ -53,7 +53,9 @@ LOGS = {
     "gunicorn": f"journalctl --quiet --no-pager --output cat --unit app {SINCE}",
     "systemd": f"journalctl --quiet --no-pager --output cat --unit app {SINCE}",
 }
-UNITS = ("nginx", "apache2", "apache2@prefork", "phpX.Y-fpm", "shop", "emperor", "app")
+#: Those that some cases keep busy, and those that none does.
+BUSY = ("nginx", "apache2", "phpX.Y-fpm", "shop")
+UNITS = (*BUSY, "apache2@prefork", "emperor", "app")
 
 
 @dataclasses.dataclass
@@ -82,7 +84,7 @@ class Stand:
                 self.written[path] = text
                 units.add(unit)
         states = self.ask(f"systemctl is-active {' '.join(UNITS)}").split()
-        units |= {unit for unit, state in zip(UNITS, states) if state != "active" or anew}
+        units |= {unit for unit, state in zip(UNITS, states) if state != "active" or (anew and unit in BUSY)}
         if units:
             names = " ".join(sorted(units))
             self.ask(f"systemctl daemon-reload; systemctl reset-failed {names}; systemctl restart {names}")
