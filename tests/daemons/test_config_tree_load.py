@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -214,6 +215,27 @@ def test_a_reload_waits_for_the_slowest_request(host: Host, tmp_path: pathlib.Pa
     assert run.code == 0, run.output[-3000:]
     assert actions(run.output, "uwsgi@load.service") == ["reloaded"]
     assert answer.startswith("0:") and answer.endswith(":0 200")
+
+
+@pytest.mark.parametrize("host", ["bookworm"], indirect=True)
+def test_requests_that_last_leave_room_for_others_after_many_reloads(host: Host, tmp_path: pathlib.Path) -> None:
+    stack = STACKS["apache_event_php_fpm"]
+    assert Stand(host.name, tmp_path).play(series(stack, [0]), {}).code == 0
+    curl = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time"]
+    url = f"http://127.0.0.1:{stack.port}/?nonce=n&sleep="
+    with contextlib.ExitStack() as clients_end:
+        lasting = []
+        for _reload in range(6):
+            argv = ["docker", "exec", host.name, *curl, "60", f"{url}15"]
+            lasting.append(clients_end.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)))
+            host.shell(
+                f"until [ $(ss -Hnt state established dport = :{stack.port} | wc -l) -ge {len(lasting)} ]; do :; done"
+            )
+            host.shell("systemctl reload apache2@event")
+            assert host.run(*curl, "10", f"{url}0").stdout == "200"
+        main = main_pids(host, ["apache2@event.service"])["apache2@event.service"]
+        assert len(host.shell(f"pgrep --parent {main}").stdout.split()) > 6
+        assert [client.communicate()[0] for client in lasting] == ["200"] * 6
 
 
 @dataclasses.dataclass(frozen=True)

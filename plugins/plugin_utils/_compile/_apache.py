@@ -81,6 +81,7 @@ _MODULE_PACKAGES = {"fcgid": "libapache2-mod-fcgid", "wsgi": "libapache2-mod-wsg
 #: One process has a thread for each of 256 busy clients. Many small ones would share the clients unevenly, and one
 #: whose threads are all busy closes the idle connections that it has. A thread that waits takes some ten KiB.
 _THREADS_PER_CHILD = 256
+_SERVER_LIMIT = 32
 
 #: nginx's units of time, in seconds.
 _TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
@@ -323,7 +324,8 @@ def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str
     threads = _THREADS_PER_CHILD
     return {
         "threads": threads,
-        "servers": servers,
+        # An old process keeps its place until its last request has ended; in worker, a new one shares the place.
+        "server_limit": _SERVER_LIMIT if mpm == "event" else servers,
         "max_workers": servers * threads,
         "start_servers": 2,
         "min_spare": threads // 4,
