@@ -358,7 +358,8 @@ class Transaction:
     def _act(self, units: Units, decisions: t.Mapping[str, Decision]) -> t.Iterator[str]:
         yield "decided"
         self._wait_for_addresses(units)
-        units.tell(decisions)
+        # Somebody waits for what is released.
+        units.tell(decisions, at_once=bool(self._request.released))
         try:
             yield "told"
         finally:

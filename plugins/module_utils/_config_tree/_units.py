@@ -145,6 +145,8 @@ class Units:
         #: Unit -> files that it watches, and that it may not have noticed.
         self._unnoticed: dict[str, list[str]] = {}
         self._hung: set[str] = set()
+        #: Units that were told to stop, and may still be at it.
+        self._stopping: set[str] = set()
         #: The main processes that were proven.
         self._proven: set[int] = set()
         self.before: dict[str, Before] = {}
@@ -206,9 +208,11 @@ class Units:
         order = {name: (item.action != "stopped", not name.endswith(".socket"), name) for name, item in decided.items()}
         return dict(sorted(decided.items(), key=lambda item: order[item[0]]))
 
-    def tell(self, decisions: t.Mapping[str, Decision]) -> None:
+    def tell(self, decisions: t.Mapping[str, Decision], at_once: bool = False) -> None:
         """Do it. A unit that starts or reloads may still be at it then.
 
+        :param at_once: do not wait for the end of what stops: an Apache may look only after a second whether its last
+            process has ended, and its addresses are free long before.
         :raises ServiceError: with what the unit said itself.
         """
         self._open_before = {
@@ -219,7 +223,11 @@ class Units:
             self._touched.add(name)
             with self._reported(name, reasons[name]):
                 try:
-                    self._do(name, decision)
+                    if at_once and decision.action == "stopped":
+                        _service.systemctl("disable", "--now", "--no-block", name)
+                        self._stopping.add(name)
+                    else:
+                        self._do(name, decision)
                 except ServiceError as error:
                     if not self.remaining():
                         self._hung.add(name)
@@ -233,6 +241,8 @@ class Units:
         :raises ServiceError: with what the unit said itself.
         """
         for name, decision in decisions.items():
+            if name in self._stopping:
+                self._do(name, decision)
             if decision.action in ("started", "reloaded", "restarted") and name not in self.restarts:
                 self._prove(name, decision.action)
             left = self._daemon.left_behind(name, *self._facts.get(name, ({}, {})))
