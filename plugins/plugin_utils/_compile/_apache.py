@@ -81,6 +81,7 @@ _MODULE_PACKAGES = {"fcgid": "libapache2-mod-fcgid", "wsgi": "libapache2-mod-wsg
 #: One process has a thread for each of 256 busy clients. Many small ones would share the clients unevenly, and one
 #: whose threads are all busy closes the idle connections that it has. A thread that waits takes some ten KiB.
 _THREADS_PER_CHILD = 256
+#: Places for processes of the MPM event: those that serve, and those that finish their requests after reloads.
 _SERVER_LIMIT = 32
 
 #: nginx's units of time, in seconds.

@@ -14,6 +14,7 @@ import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
+from . import _app_service
 from ._draft import Draft, Site, backend
 from ._plan import check_path, check_unique
 
@@ -42,7 +43,7 @@ def add_cgi_site(draft: Draft, site: Site, here: str) -> None:
     command = [_FCGIWRAP, "-f", "-c", str(site["processes"])]
     if all("script" in entry for entry in site["scripts"]):
         command += [word for entry in site["scripts"] for word in ("-p", entry["script"])]
-    draft.plan["app_services"].append(_service(site, site["name"], command, endpoint, ["fcgiwrap"]))
+    draft.plan["app_services"].append(_service(site, site["name"], command, endpoint, ["fcgiwrap"], here))
 
 
 def add_fastcgi_site(draft: Draft, site: Site, here: str) -> None:
@@ -70,7 +71,7 @@ def add_fastcgi_site(draft: Draft, site: Site, here: str) -> None:
         if site["processes"] > 1:
             command = [_MULTIWATCH, f"--forks={site['processes']}", "--", *command]
             packages = ["multiwatch"]
-        draft.plan["app_services"].append(_service(site, name, command, endpoint, packages))
+        draft.plan["app_services"].append(_service(site, name, command, endpoint, packages, here))
     draft.add_front(site, _KEYS, locations=_static(site) + locations)
 
 
@@ -79,10 +80,10 @@ def _socket(name: str) -> str:
 
 
 def _service(
-    site: Site, name: str, command: list[str], endpoint: _endpoint.Endpoint, packages: list[str]
+    site: Site, name: str, command: list[str], endpoint: _endpoint.Endpoint, packages: list[str], here: str
 ) -> dict[str, t.Any]:
     """Return a service whose socket systemd opens and hands over as descriptor 0, as FastCGI says it."""
-    return {
+    service = {
         "name": name,
         "user": site.get("user", _APACHE_USER),
         "command": command,
@@ -92,6 +93,8 @@ def _service(
         "environment": site["environment"],
         "packages": packages,
     }
+    _app_service.check_service(service, here)
+    return service
 
 
 def _static(site: Site) -> list[dict[str, t.Any]]:

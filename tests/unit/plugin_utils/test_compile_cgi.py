@@ -203,6 +203,9 @@ def test_mod_fcgid_has_no_service() -> None:
             "fastcgi_sites[0].socket: one endpoint serves one program, and this site has several",
         ),
         ("fastcgi", {"socket": "scgi://127.0.0.1:9000"}, "fastcgi_sites[0].socket: "),
+        ("fastcgi", {"user": "root"}, "fastcgi_sites[0].user: an application does not run as root"),
+        ("cgi", {"front": "nginx", "user": "root"}, "cgi_sites[0].user: an application does not run as root"),
+        ("fastcgi", {"environment": {"A B": "x"}}, "fastcgi_sites[0].environment.A B: a variable's name has letters"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_reason(stack: str, keys: dict[str, t.Any], said: str) -> None:
