@@ -13,6 +13,11 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import generate_ansible_template_vars, trust_as_template
 
+from ..plugin_utils._compile import _stacks
+
+#: Ansible loads actions before it makes a process for each task. What is imported here, the filters of all later tasks
+#: have; else each of their processes compiles it anew.
+_AT_HAND = _stacks
 _OVERRIDES = {"trim_blocks": True, "lstrip_blocks": True, "newline_sequence": "\n"}
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 import socket
@@ -81,10 +82,10 @@ class Watch:
     What is not open again in the end was given up, and is no interruption.
     """
 
-    def __init__(self, look: t.Callable[[], dict[t.Any, int]] = _queues.waiting) -> None:
+    def __init__(self, look: t.Callable[[], dict[t.Any, _queues.Waiting]] = _queues.waiting) -> None:
         self._look = look
-        self._length = look()
-        self._open = dict.fromkeys(self._length, time.monotonic())
+        self._last = look()
+        self._open = dict.fromkeys(self._last, time.monotonic())
         self._closed: dict[t.Any, float] = {}
         self._gaps: dict[t.Any, tuple[float, float, int]] = {}
         self._over = threading.Event()
@@ -100,16 +101,19 @@ class Watch:
         self.sample()
 
     def sample(self) -> None:
-        lengths, now = self._look(), time.monotonic()
+        found, now = self._look(), time.monotonic()
         for address in self._open:
-            if address not in lengths:
+            if address not in found:
                 self._closed.setdefault(address, self._open[address])
                 continue
+            # Another socket at the same address: it was closed between two looks, which a busy machine puts far apart.
+            if not found[address].sockets & self._last[address].sockets:
+                self._closed.setdefault(address, self._open[address])
             if address in self._closed:
                 began, _end, waited = self._gaps.get(address, (self._closed[address], now, 0))
-                self._gaps[address] = (began, now, waited + self._length[address])
+                self._gaps[address] = (began, now, waited + self._last[address].length)
                 del self._closed[address]
-            self._open[address], self._length[address] = now, lengths[address]
+            self._open[address], self._last[address] = now, found[address]
 
     def outage(self) -> dict[str, int | None]:
         """Milliseconds from the first address closed to all open again; None where the kernel does not tell."""
@@ -117,7 +121,7 @@ class Watch:
             return {"closed_ms": None, "waiting": None}
         gaps = self._gaps.values()
         closed = max((end for _began, end, _waited in gaps), default=0.0) - min((gap[0] for gap in gaps), default=0.0)
-        return {"closed_ms": round(closed * 1000), "waiting": sum(waited for _began, _end, waited in gaps)}
+        return {"closed_ms": math.ceil(closed * 1000), "waiting": sum(waited for _began, _end, waited in gaps)}
 
     def _run(self) -> None:
         while not self._over.wait(_EVERY):

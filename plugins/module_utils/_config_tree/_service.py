@@ -152,8 +152,13 @@ def running(pid: int) -> Running:
     main = process(pid) if pid else None
     if main is None:
         return Running()
+    return Running(main, children([pid]))
+
+
+def children(parents: t.Collection[int]) -> frozenset[Process]:
+    """All whose parent is one of these processes."""
     everyone = (process(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return Running(main, frozenset(item for item in everyone if item is not None and item.parent == pid))
+    return frozenset(item for item in everyone if item is not None and item.parent in parents)
 
 
 def stopped(pid: int) -> bool:

@@ -113,7 +113,9 @@ class Uwsgi(Daemon):
             master = _stats(_keys(tree, path)).get("pid")
             if master:
                 parts[path] = _service.running(master)
-        return Running(running.main, running.children, parts)
+        # The workers of all vassals: a master that has much to do may not say in time which ones are its own.
+        workers = _service.children({master.pid for master in running.children})
+        return Running(running.main, workers, parts)
 
     def pending(self, unit: str, tree: Tree, changed: t.Collection[str], before: Running, now: Running) -> str:
         if now.main is None:
@@ -123,8 +125,7 @@ class Uwsgi(Daemon):
         for path in tree.paths("vassals/*.ini"):
             if before.main is not None and path not in changed:
                 continue
-            part = now.parts.get(path, Running())
-            missing = _missing(_keys(tree, path), before.parts.get(path, Running()), part)
+            missing = _missing(_keys(tree, path), before, now.parts.get(path, Running()))
             if missing:
                 return f"{path}: {missing}"
         return ""

@@ -36,16 +36,25 @@ _INET_QUERIES = [  # struct inet_diag_req_v2 with an empty sockid
     (family, struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, _LISTEN))
     for family in (socket.AF_INET, socket.AF_INET6)
 ]
-_INET_MESSAGE = struct.Struct("=4xH2x16s28xIII8x")  # struct inet_diag_msg: port, address, expires, both queues
+#: struct inet_diag_msg: port, address, expires, both queues, inode.
+_INET_MESSAGE = struct.Struct("=4xH2x16s28xIII4xI")
 
 
 class Listener(t.NamedTuple):
-    """A listening socket: where, how many connections wait, how many may."""
+    """A listening socket: where, how many connections wait, how many may, and which one it is."""
 
     family: int
     name: bytes  # the path, or the packed address
     length: int
     limit: int
+    inode: int
+
+
+class Waiting(t.NamedTuple):
+    """How many connections wait at an address, and the inodes of the sockets that listen there."""
+
+    length: int
+    sockets: frozenset[int]
 
 
 class Queues:
@@ -91,15 +100,17 @@ def queues_of(endpoints: t.Iterable[Endpoint]) -> list[dict[str, int] | None]:
     return [snapshot.of(endpoint, _known(names.addresses(endpoint))) for endpoint in endpoints]
 
 
-def waiting() -> dict[int | bytes, int]:
-    """Every TCP port and Unix path that something listens on, and how many connections wait there."""
+def waiting() -> dict[int | bytes, Waiting]:
+    """Every TCP port and Unix path that something listens on, and what waits there."""
     snapshot = Queues()
-    lengths: dict[int | bytes, int] = {}
-    for port, group in snapshot._tcp.items():
-        lengths[port] = sum(listener.length for listener in group)
+    groups: dict[int | bytes, list[Listener]] = {}
+    groups.update((port, group) for port, group in snapshot._tcp.items())
     for group in snapshot._unix.values():
-        lengths.update((listener.name.rstrip(b"\0"), listener.length) for listener in group)
-    return lengths
+        groups.update((listener.name.rstrip(b"\0"), [listener]) for listener in group)
+    return {
+        address: Waiting(sum(one.length for one in group), frozenset(one.inode for one in group))
+        for address, group in groups.items()
+    }
 
 
 def _known(found: list[Address] | OSError | None) -> list[Address]:
@@ -152,9 +163,10 @@ def _unix(message: bytes) -> tuple[int, Listener]:
         position += (size + 3) & ~3
     inode = struct.unpack_from("=I", attributes.get(_VFS, bytes(4)))[0]
     length, limit = struct.unpack_from("=II", attributes.get(_QUEUE, bytes(8)))
-    return inode, Listener(socket.AF_UNIX, attributes.get(_NAME, b""), length, limit)
+    (own,) = struct.unpack_from("=I", message, 4)
+    return inode, Listener(socket.AF_UNIX, attributes.get(_NAME, b""), length, limit, own)
 
 
 def _inet(family: int, message: bytes) -> tuple[int, Listener]:
-    port, address, _expires, length, limit = _INET_MESSAGE.unpack_from(message)
-    return socket.ntohs(port), Listener(family, address[: 4 if family == socket.AF_INET else 16], length, limit)
+    port, address, _expires, length, limit, inode = _INET_MESSAGE.unpack_from(message)
+    return socket.ntohs(port), Listener(family, address[: 4 if family == socket.AF_INET else 16], length, limit, inode)

@@ -83,8 +83,8 @@ def test_an_address_that_is_given_up_is_no_outage(port: int) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     given_up = server.getsockname()[1]
 
-    def look() -> dict[t.Any, int]:
-        return {address: length for address, length in _queues.waiting().items() if address in (port, given_up)}
+    def look() -> dict[t.Any, _queues.Waiting]:
+        return {address: found for address, found in _queues.waiting().items() if address in (port, given_up)}
 
     with _listen.Watch(look) as watch:
         server.close()
@@ -98,8 +98,8 @@ def test_an_address_that_comes_back_was_closed_meanwhile(tmp_path: pathlib.Path)
     server.bind(path)
     server.listen()
 
-    def look() -> dict[t.Any, int]:
-        return {address: length for address, length in _queues.waiting().items() if address == path.encode()}
+    def look() -> dict[t.Any, _queues.Waiting]:
+        return {address: found for address, found in _queues.waiting().items() if address == path.encode()}
 
     with contextlib.ExitStack() as stack:
         stack.callback(os.unlink, path)
@@ -117,6 +117,28 @@ def test_an_address_that_comes_back_was_closed_meanwhile(tmp_path: pathlib.Path)
         outage = watch.outage()
     assert outage["waiting"] == 3
     assert outage["closed_ms"] is not None and outage["closed_ms"] >= 50
+
+
+@pytest.mark.parametrize("place", ["a path", "a port"])
+def test_an_address_that_was_closed_between_two_looks_was_closed(tmp_path: pathlib.Path, place: str) -> None:
+    family, address = (socket.AF_UNIX, str(tmp_path / "a.sock")) if place == "a path" else (socket.AF_INET, ("", 0))
+    server = socket.socket(family)
+    server.bind(address)
+    server.listen()
+    address = server.getsockname()
+    key = address.encode() if isinstance(address, str) else address[1]
+    watch = _listen.Watch(lambda: {where: found for where, found in _queues.waiting().items() if where == key})
+    watch.sample()
+    assert watch.outage()["closed_ms"] == 0
+    server.close()
+    if isinstance(address, str):
+        os.unlink(address)
+    with socket.socket(family) as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(address)
+        again.listen()
+        watch.sample()
+    assert (watch.outage()["closed_ms"] or 0) > 0
 
 
 def test_where_the_kernel_tells_nothing_nothing_is_claimed() -> None:

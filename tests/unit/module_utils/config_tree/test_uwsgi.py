@@ -90,13 +90,17 @@ def test_emperor_waits_for_the_changed_vassals_only(directory: pathlib.Path) -> 
     (directory / "vassals").mkdir()
     for name in ("one", "two"):
         (directory / "vassals" / f"{name}.ini").write_text(f"[uwsgi]\nstats = {directory}/%n.sock\n")
-    before = Running(MASTER, frozenset(), {"vassals/one.ini": running(2), "vassals/two.ini": running(3)})
+    # Before, the master of one did not say in time which worker is its own: nothing of then is the new one's.
+    before = Running(MASTER, running(2).children | running(3).children, {"vassals/two.ini": running(3)})
     now = Running(MASTER, frozenset(), {"vassals/one.ini": running(4), "vassals/two.ini": running(3)})
     tree = Tree(str(directory))
     answering(directory / "one.sock", json.dumps({"workers": [worker(4)]}).encode())
     assert UWSGI.pending("uwsgi-emperor.service", tree, ["vassals/one.ini"], before, now) == ""
     missing = UWSGI.pending("uwsgi-emperor.service", tree, ["vassals/two.ini"], before, now)
     assert missing == "vassals/two.ini: its old workers still run"
+    late = Running(MASTER, frozenset(), {"vassals/one.ini": running(2), "vassals/two.ini": running(3)})
+    missing = UWSGI.pending("uwsgi-emperor.service", tree, ["vassals/one.ini"], before, late)
+    assert missing == "vassals/one.ini: its old workers still run"
 
 
 def test_a_vassal_that_is_gone_before_it_is_told_to_go_is_no_error() -> None:
