@@ -67,6 +67,7 @@ class FilterModule:
             "host_plan": _stacks.host_plan,
             "ini_quoted": ini_quoted,
             "lab_rows": _rows.lab_rows,
+            "nginx_base": _nginx.nginx_base,
             "nginx_pass": _nginx.nginx_pass,
             "nginx_plan": _nginx.nginx_plan,
             "php_fpm_plan": _php_fpm.php_fpm_plan,

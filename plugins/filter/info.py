@@ -10,11 +10,15 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils import _php_fpm_info, _uwsgi_info
 from ..module_utils._errors import DataError
+
+# Ansible imports all filters of a collection as soon as it needs one of them, anew in the process of every task. The
+# engines behind these two are large and rarely asked for, so they wait until then.
 
 
 def php_fpm_info(status: t.Any, max_children: t.Any = None) -> dict[str, t.Any]:
+    from ..module_utils import _php_fpm_info
+
     try:
         return _php_fpm_info.summary(status, max_children)
     except DataError as error:
@@ -22,6 +26,8 @@ def php_fpm_info(status: t.Any, max_children: t.Any = None) -> dict[str, t.Any]:
 
 
 def uwsgi_info(stats: t.Any) -> dict[str, t.Any]:
+    from ..module_utils import _uwsgi_info
+
     try:
         return _uwsgi_info.summary(stats)
     except DataError as error:
