@@ -17,8 +17,8 @@ import functools
 import pathlib
 import typing as t
 
-import yaml
 from ansible.module_utils.common import validation
+from ansible.module_utils.common.yaml import yaml_load
 
 from ..module_utils._errors import DataError
 
@@ -44,14 +44,20 @@ def _refuse(value: t.Any) -> t.NoReturn:
 def role_options(role: str) -> dict[str, t.Any]:
     """Return the options of ``roles/ROLE/meta/argument_specs.yml``, entry point main."""
     text = (_ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    return t.cast("dict[str, t.Any]", yaml.safe_load(text)["argument_specs"]["main"]["options"])
+    return t.cast("dict[str, t.Any]", yaml_load(text)["argument_specs"]["main"]["options"])
 
 
 @functools.cache
 def role_defaults(role: str) -> dict[str, t.Any]:
     """Return ``roles/ROLE/defaults/main.yml``."""
     text = (_ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8")
-    return t.cast("dict[str, t.Any]", yaml.safe_load(text))
+    return t.cast("dict[str, t.Any]", yaml_load(text))
+
+
+@functools.cache
+def role_file(role: str, name: str) -> str:
+    """Return the text of ``roles/ROLE/files/NAME``."""
+    return (_ROLES / role / "files" / name).read_text(encoding="utf-8")
 
 
 def stack_names() -> list[str]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 
@@ -18,7 +19,7 @@ from ._apache_programs import complete_program, program_files, program_requires,
 from ._apache_proxied import complete_proxied, proxied_modules
 from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint, site_listens
-from ._locations import complete_location
+from ._locations import check_streams, complete_location, streams_of
 from ._plan import Plan, base_marker, check_path, check_text, check_unique, check_user, empty_plan, marker, sysusers
 
 #: What an MPM is made of. mpm-itk is a module of Debian's beside prefork, and takes prefork's numbers.
@@ -81,6 +82,19 @@ _MODULE_PACKAGES = {"fcgid": "libapache2-mod-fcgid", "wsgi": "libapache2-mod-wsg
 #: One process has a thread for each of 256 busy clients. Many small ones would share the clients unevenly, and one
 #: whose threads are all busy closes the idle connections that it has. A thread that waits takes some ten KiB.
 _THREADS_PER_CHILD = 256
+#: More clients have more threads: to as many as two files each leave room for within the 8192 of Debian's apache2ctl.
+_MOST_THREADS = 3500
+#: Threads that are not for requests that stay open.
+_VISITORS = 256
+#: Memory of a thread with a request that stays open, in KiB (seen: 57 to 65).
+_STREAM_KIB = 64
+#: What so many threads need of systemd.
+_TASKS = """\
+[Service]
+# A thread for each request that stays open, and after a reload once more for those of old processes. systemd's own
+# limit is 15% of what the kernel has: some 2400 on a host of 2 GiB.
+TasksMax=infinity
+"""
 #: Places for processes of the MPM event: those that serve, and those that finish their requests after reloads.
 _SERVER_LIMIT = 32
 
@@ -121,9 +135,15 @@ def apache_handler(value: t.Any, name: str) -> str:
 
 
 def apache_base(
-    facts: t.Mapping[str, t.Any], mpm: str = "event", instance_name: str = "", share: float = 0.5, worker_mb: int = 48
+    facts: t.Mapping[str, t.Any],
+    mpm: str = "event",
+    instance_name: str = "",
+    share: float = 0.5,
+    worker_mb: int = 48,
+    streams: int = 0,
 ) -> list[dict[str, t.Any]]:
     """Return the files that an instance has whoever declares sites on it: the main file, the MPM, the modules."""
+    numbers = mpm_numbers(Host.from_facts(facts), mpm, share, worker_mb, streams)
     files: list[dict[str, t.Any]] = [{"path": "apache2.conf", "template": "apache2.conf.j2"}]
     files += [entry for module in _with_dependencies(_BASE_MODULES) for entry in module_links(module)]
     files += [
@@ -133,11 +153,15 @@ def apache_base(
         {
             "path": f"mods-enabled/mpm_{MPMS[mpm][0]}.conf",
             "template": f"mods-enabled/mpm_{MPMS[mpm][0]}.conf.j2",
-            "vars": {"mpm": _mpm_numbers(Host.from_facts(facts), MPMS[mpm][0], share, worker_mb)},
+            "vars": {"mpm": numbers},
             # In /etc/apache2 the package has a link to its own numbers there.
             "replace_link": True,
         },
     ]
+    if numbers.get("threads", 0) > _THREADS_PER_CHILD:
+        directory = f"/etc/systemd/system/{apache_tree(instance_name)['service']}.d"
+        files.append({"system": directory, "state": "directory"})
+        files.append({"system": f"{directory}/weblab.conf", "content": _TASKS})
     if instance_name:
         # The package's files stay the package's: an upgrade reaches every instance.
         files += [
@@ -184,17 +208,24 @@ def apache_plan(
     python_version: str = "3.11",
     share: float = 0.5,
     mark: bool = True,
+    worker_mb: int = 48,
+    streams: int | None = None,
 ) -> ApachePlan:
     """Return files, modules, packages, listeners, probes and required paths of the sites that ``owner`` declares.
 
     :param mark: whether the local fact tells these sites; otherwise that of the run before stays.
     :param facts: the host's, for the number of mod_wsgi's processes where no site says it.
+    :param streams: requests that may stay open, at all sites together; any number when it is ``None``.
     :raises DataError: with the path of the wrong value, or for a combination that cannot work.
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("apache")["apache_sites"], sites, where)
     # Without sites there is nothing to run: nothing is installed for it.
     plan: ApachePlan = {**empty_plan(), "packages": ["apache2"] if checked else []}
     add_sites(plan, checked, where, _complete, _requires)
+    if streams is not None and streams_of(checked):
+        holds = mpm_numbers(Host.from_facts(facts or {}), mpm, share, worker_mb, streams)["streams"]
+        remedy = "set apache_streams to what all sites of this Apache need together"
+        check_streams(checked, holds, remedy if "event" in MPMS[mpm] else "only the MPM event has more of them", where)
     wanted = list(modules) if checked else []
     ports: dict[str, str] = {}
     locations = [location for site in checked for location in site["locations"]]
@@ -309,9 +340,14 @@ def _with_dependencies(modules: t.Iterable[str]) -> list[str]:
     return result
 
 
-def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str, int]:
+def mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int, streams: int = 0) -> dict[str, int]:
+    """Return the numbers of an MPM; ``streams`` of them is how many requests may stay open beside visitors.
+
+    :param streams: how many there shall be room for.
+    :raises DataError: when the host has not the memory for them.
+    """
     # A worker is held by a client's connection, not by the CPU: memory alone is the limit, up to Debian's usual scale.
-    if mpm == "prefork":
+    if "prefork" in MPMS[mpm]:
         most = min(256, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max)
         # After a reload prefork has so many processes, and adds one a second: fewer would let busy clients wait.
         return {
@@ -319,14 +355,25 @@ def _mpm_numbers(host: Host, mpm: str, share: float, worker_mb: int) -> dict[str
             "start_servers": min(50, most),
             "min_spare": min(5, most),
             "max_spare": min(10, most),
+            "streams": most - min(most // 4, _VISITORS),
         }
     # Up to 1024 threads: as many as may wait for a backend that is busy (its backlog).
     servers = max(2, min(4, _sizing.size_workers(host.memory_mb, 1000, worker_mb, share).max))
     threads = _THREADS_PER_CHILD
+    wanted = streams + _VISITORS
+    if mpm == "event" and wanted > servers * threads:
+        room = int(host.memory_mb * share * 1024) // _STREAM_KIB
+        if streams > room:
+            problem = f"{streams} threads that are held take {streams * _STREAM_KIB // 1024} MiB"
+            raise DataError("apache_streams", f"{problem}, and the share of this Apache is enough for {room}")
+        servers = max(servers, math.ceil(wanted / _MOST_THREADS))
+        threads = math.ceil(wanted / servers)
     return {
         "threads": threads,
+        "streams": servers * threads - _VISITORS,
+        "visitors": _VISITORS,
         # An old process keeps its place until its last request has ended; in worker, a new one shares the place.
-        "server_limit": _SERVER_LIMIT if mpm == "event" else servers,
+        "server_limit": max(_SERVER_LIMIT, 8 * servers) if mpm == "event" else servers,
         "max_workers": servers * threads,
         "start_servers": 2,
         "min_spare": threads // 4,

@@ -29,7 +29,7 @@ from ._plan import (
     tmpfiles,
 )
 
-_PROTOCOLS = ("http", "fastcgi", "scgi")
+_PROTOCOLS = ("http", "fastcgi", "scgi", "unix", "tcp")
 _UNITS = "/etc/systemd/system"
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SIGNAL = re.compile(r"^[A-Z][A-Z0-9]*$")
@@ -95,13 +95,16 @@ def _complete(app: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
         if not _VARIABLE.match(str(key)):
             raise DataError(f"{here}.environment.{key}", "a variable's name has letters, digits and _ only")
         check_text(str(value), f"{here}.environment.{key}")
-    for name, content in app["files"].items():
-        if not _FILE.match(name):
-            raise DataError(
-                f"{here}.files.{name}", "a file's name has letters, digits and _ . - only, and no directory"
-            )
-        if not isinstance(content, str):
-            raise DataError(f"{here}.files.{name}", f"the content of a file is text, not {type(content).__name__}")
+    for key in ("files", "secret_files"):
+        for name, content in app[key].items():
+            where = f"{here}.{key}.{name}"
+            if not _FILE.match(name):
+                raise DataError(where, "a file's name has letters, digits and _ . - only, and no directory")
+            if not isinstance(content, str):
+                raise DataError(where, f"the content of a file is text, not {type(content).__name__}")
+    for name in app["files"]:
+        if name in app["secret_files"]:
+            raise DataError(f"{here}.secret_files.{name}", "a file of this name is among files already")
     endpoint = _endpoint.parse(
         app.get("endpoint") or default_socket(app["name"], app["group"], app["protocol"]), f"{here}.endpoint"
     )
@@ -118,8 +121,8 @@ def _complete(app: dict[str, t.Any], here: str) -> _endpoint.Endpoint:
 
 
 def _request(app: t.Mapping[str, t.Any], endpoint: _endpoint.Endpoint) -> dict[str, str]:
-    """Return what the probe asks for. FastCGI has a question of its own, which runs no script."""
-    if endpoint.protocol == "fastcgi" and "probe_path" not in app:
+    """Return what the probe asks for: by a bare connect nothing; FastCGI has its own question, which runs no script."""
+    if endpoint.protocol in ("unix", "tcp") or (endpoint.protocol == "fastcgi" and "probe_path" not in app):
         return {}
     return {"path": app.get("probe_path", "/")}
 
@@ -183,10 +186,11 @@ def _files(app: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         {"path": f"{name}.service", "link": f"{unit}.service"},
         {"path": f"{name}.env", "template": "app.env.j2", "secret": True, **extra},
     ]
-    if app["files"]:
+    if app["files"] or app["secret_files"]:
         files.append({"path": name, "state": "directory", "mode": "0750", "owner": "root", "group": app["user"]})
-    for file, content in app["files"].items():
-        files.append({"path": f"{name}/{file}", "content": content, "mode": "0640", "group": app["user"]})
+    for key, more in (("files", {}), ("secret_files", {"secret": True})):
+        for file, content in app[key].items():
+            files.append({"path": f"{name}/{file}", "content": content, "mode": "0640", "group": app["user"], **more})
     if app["activation"] == "none":
         # Not only left out: the program opens the socket itself from now on.
         return [

@@ -21,6 +21,19 @@ _FRONT_KEYS = ("name", "port", "address", "server_names", "tls", "max_body_mb", 
 Site = t.Dict[str, t.Any]
 
 
+class Streams(t.TypedDict):
+    """Requests of one site that are expected to stay open."""
+
+    site: str
+    where: str
+    path: str
+    clients: int
+    #: How many requests the site's service answers at a time, and of what; nothing where there is none or nobody knows.
+    service: tuple[int, str] | None
+    #: The sites of front servers that it is made of, with the servers.
+    fronts: list[tuple[t.Mapping[str, t.Any], Site]]
+
+
 class StackPlan(t.TypedDict):
     """What a stack's sites come to: variables of the component roles, and every socket of the drawing."""
 
@@ -31,6 +44,8 @@ class StackPlan(t.TypedDict):
     uwsgi_vassals: list[dict[str, t.Any]]
     app_services: list[dict[str, t.Any]]
     endpoints: list[dict[str, t.Any]]
+    #: Requests that are expected to stay open.
+    streams: list[Streams]
     #: ``unused`` when none of the sites shall be there: a component goes when nobody else uses it.
     component_state: str
 
@@ -38,9 +53,14 @@ class StackPlan(t.TypedDict):
 class Draft:
     """The plan of one stack."""
 
-    def __init__(self, stack: str, drawing: t.Mapping[str, t.Any]) -> None:
+    def __init__(
+        self, stack: str, drawing: t.Mapping[str, t.Any], sites: t.Sequence[t.Any] = (), socket: str = "unix"
+    ) -> None:
         self.drawing = drawing
-        self._stack = stack
+        #: All sites that are planned together, as the user wrote them, and the socket of those that do not say it.
+        self.sites = sites
+        self.socket = socket
+        self.stack = stack
         self.plan: StackPlan = {
             "fronts": {name: [] for name in drawing["fronts"]},
             "php_fpm_pools": [],
@@ -48,6 +68,7 @@ class Draft:
             "uwsgi_vassals": [],
             "app_services": [],
             "endpoints": [],
+            "streams": [],
             "component_state": "present",
         }
 
@@ -76,7 +97,7 @@ class Draft:
         listens = role != "front" or not site.get("server_names")
         self.plan["endpoints"].append(
             {
-                "stack": self._stack,
+                "stack": self.stack,
                 "site": site["name"],
                 "role": role,
                 "front": self._front_name(site),

@@ -33,6 +33,10 @@ def complete_location(location: dict[str, t.Any], here: str) -> None:
             check_path(location[key], f"{here}.{key}")
     for key, value in location["params"].items():
         check_text(f"{key}={value}", f"{here}.params.{key}")
+    if location["streams"] < 0:
+        raise DataError(f"{here}.streams", f"{location['streams']} is no number of requests; 0 where none stays open")
+    if location["streams"] and kind != "proxy":
+        raise DataError(f"{here}.streams", f"requests stay open at locations of type proxy, not {kind}")
     if kind not in SPEAKS:
         return
     if not location.get("endpoint"):
@@ -42,3 +46,21 @@ def complete_location(location: dict[str, t.Any], here: str) -> None:
         problem = f"a {kind} location speaks {' or '.join(SPEAKS[kind])}, not {endpoint.protocol}"
         raise DataError(f"{here}.endpoint", problem)
     location["endpoint"] = endpoint.as_dict()
+
+
+def streams_of(sites: t.Iterable[t.Mapping[str, t.Any]]) -> int:
+    """Return how many requests may stay open at the locations of these sites, all together."""
+    return sum(location.get("streams", 0) for site in sites for location in site.get("locations", ()))
+
+
+def check_streams(sites: t.Sequence[t.Mapping[str, t.Any]], holds: int, remedy: str, where: str) -> None:
+    """Refuse the first location by which the sites have more requests that stay open than their server ``holds``."""
+    before = 0
+    for index, site in enumerate(sites):
+        for number, location in enumerate(site["locations"]):
+            streams = location.get("streams", 0)
+            if streams and before + streams > holds:
+                others = f", {before} at locations before this one" if before else ""
+                problem = f"{streams} requests shall stay open here{others}, and this server holds {holds}; {remedy}"
+                raise DataError(f"{where}[{index}].locations[{number}].streams", problem)
+            before += streams

@@ -9,18 +9,28 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
+from ._facts import Host
 from ._front import add_sites, check_site, site_endpoint, site_listens
-from ._locations import SPEAKS, complete_location
+from ._locations import SPEAKS, check_streams, complete_location
 from ._plan import Plan, check_path, check_text, check_unique, empty_plan, marker, tmpfiles
 
 #: Where nginx has its configuration, and the unit that reads it, as ``config_tree`` takes them.
 NGINX_TREE = {"daemon": "nginx", "root": "/etc/nginx", "service": "nginx.service"}
+
+#: Connections that a worker gets for streams, files beside them, and connections of visitors: no more in all than the
+#: 20,000 files that a process may have in some containers. More streams have more workers.
+_MOST_CONNECTIONS = 16384
+_FILES = 3072
+_VISITORS = 1024
+#: Where several workers share the connections, one of them may have so many times its part (seen: 1.5).
+_UNEVEN = 1.6
 
 #: Locations of these types may have the path of another one beside them.
 _OF = {"php": "of PHP ", "files": "of files "}
@@ -43,15 +53,49 @@ def nginx_pass(value: t.Any, target: str = "") -> str:
     return f"unix:{endpoint.unix}" if endpoint.unix is not None else endpoint.address
 
 
-def nginx_plan(sites: list[dict[str, t.Any]], owner: str, where: str = "nginx_sites", mark: bool = True) -> Plan:
+def nginx_base(facts: t.Mapping[str, t.Any], streams: int, connections: int) -> list[dict[str, t.Any]]:
+    """Return the files that nginx has whoever declares sites on it.
+
+    :param streams: requests that may stay open, at all sites together.
+    :param connections: what a worker process has at least.
+    """
+    if streams < 0:
+        raise DataError("nginx_streams", f"{streams} is no number of requests; 0 where none stays open")
+    # One to the client and one to the backend; a worker may get more than its share, up to all of them.
+    most = max(connections, min(2 * streams + _VISITORS, _MOST_CONNECTIONS))
+    workers = math.ceil(_UNEVEN * 2 * streams / _MOST_CONNECTIONS)
+    numbers = {
+        "streams": streams,
+        "connections": most,
+        # A visitor's connection has a file beside it that is sent, a stream's has none.
+        "files": max(2 * connections, most + _FILES),
+        "workers": max(workers, Host.from_facts(facts).cpus) if workers > 1 else "auto",
+    }
+    return [
+        {"path": "nginx.conf", "template": "nginx.conf.j2", "vars": {"numbers": numbers}},
+        # Debian's example site would answer on port 80.
+        {"path": "sites-enabled/default", "state": "absent"},
+    ]
+
+
+def nginx_plan(
+    sites: list[dict[str, t.Any]],
+    owner: str,
+    where: str = "nginx_sites",
+    mark: bool = True,
+    streams: int | None = None,
+) -> Plan:
     """Return files, listeners, probes and required paths of the sites that ``owner`` declares.
 
+    :param streams: requests that may stay open, at all sites together; any number when it is ``None``.
     :param mark: whether the local fact tells these sites; otherwise that of the run before stays.
     :raises DataError: with the path of the wrong value.
     """
     checked: list[dict[str, t.Any]] = _spec.checked(_spec.role_options("nginx")["nginx_sites"], sites, where)
     plan = empty_plan()
     add_sites(plan, checked, where, _complete, _requires)
+    if streams is not None:
+        check_streams(checked, streams, "set nginx_streams to what all sites of this nginx need together", where)
     # nginx makes a cache's directory, but not again when it is gone, as after a reboot where /var/cache is in memory.
     for site in checked:
         if site.get("cache"):

@@ -151,6 +151,10 @@ def _check(app: t.Mapping[str, t.Any], here: str, program: str) -> None:
     for key, value in app["environment"].items():
         if "$(" in check_text(f"{key}={value}", f"{program}.environment.{key}"):
             raise DataError(f"{program}.environment.{key}", "uWSGI would replace $(...) by a variable of its own")
+    if app["gevent"] < 0:
+        raise DataError(f"{here}.gevent", f"{app['gevent']} is no number of greenlets; 0 for none")
+    if app["gevent"] and app["threads"] > 1:
+        raise DataError(f"{here}.threads", "a process has either threads or greenlets (gevent)")
     # Not given, or 0: their number follows the host.
     if app.get("processes") and app["processes"] < 2:
         raise DataError(f"{here}.processes", "a chain reload needs two processes or more, so that one serves meanwhile")
@@ -175,9 +179,12 @@ def _files(app: dict[str, t.Any], kind: str) -> list[dict[str, t.Any]]:
     ini = {"template": "application.ini.j2", "vars": {"app": app}}
     if kind == "vassals":
         # In tyrant mode the file's owner is the user that the Emperor starts the vassal as.
-        return [{"path": f"vassals/{app['name']}.ini", "owner": app["user"], "group": app["user"], **ini}]
+        hidden = {"secret": True, "mode": "0600"} if app["secret"] else {}
+        return [{"path": f"vassals/{app['name']}.ini", "owner": app["user"], "group": app["user"], **hidden, **ini}]
+    # systemd starts it as its user, who reads it.
+    hidden = {"secret": True, "mode": "0640", "group": app["user"]} if app["secret"] else {}
     return [
-        {"path": f"instances/{app['name']}.ini", **ini},
+        {"path": f"instances/{app['name']}.ini", **hidden, **ini},
         {
             "system": f"/etc/systemd/system/uwsgi@{app['name']}.service",
             "template": "instance.service.j2",
