@@ -45,7 +45,9 @@ WARM_PACKAGES = (
     "mariadb-server mariadb-client wordpress dokuwiki unzip "
     "libapache2-mod-fcgid libapache2-mod-perl2 libapache2-mod-wsgi-py3 "
     "fcgiwrap multiwatch gitweb libcgi-fast-perl libfcgi-bin php-cgi "
-    "gunicorn nodejs node-express node-ws puma ruby-sinatra tomcat10-common tomcat10-examples"
+    "gunicorn nodejs node-express node-ws puma ruby-sinatra tomcat10-common tomcat10-examples "
+    "redis-server python3-redis python3-hiredis python3-starlette python3-uvicorn python3-uvloop python3-httptools "
+    "python3-websockets uwsgi-plugin-gevent-python3"
 ).split()
 
 #: Enough for systemd as the first process, without --privileged; for mpm-itk, whose processes become other users; and

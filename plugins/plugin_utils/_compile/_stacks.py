@@ -13,21 +13,26 @@ listen key and the probe are spelled from it later.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .. import _spec
-from ._apache import apache_tree
+from ._apache import apache_tree, mpm_numbers
 from ._cgi_sites import add_cgi_site, add_fastcgi_site
-from ._draft import Draft, Site, StackPlan
+from ._draft import Draft, Site, StackPlan, Streams
+from ._facts import Host
 from ._front import site_endpoint, site_probe
+from ._locations import streams_of
 from ._nginx import NGINX_TREE
 from ._perl_sites import add_perl_site
 from ._php_sites import add_php_site
 from ._plan import check_name, check_unique
 from ._program_sites import add_program_site
 from ._proxy_sites import add_proxied_site
+from ._realtime_sites import add_realtime_site
+from ._streams import Warned, expected, role_variable, site_streams, stream_warnings
 from ._wsgi_sites import add_wsgi_site
 
 #: What the drawing's ``runs`` says -> what adds such a site to the plan.
@@ -39,6 +44,7 @@ _SITES: dict[str, t.Callable[[Draft, Site, str], None]] = {
     "perl": add_perl_site,
     "wsgi": add_wsgi_site,
     "program": add_program_site,
+    "realtime": add_realtime_site,
 }
 
 
@@ -49,17 +55,19 @@ def stack_plan(
     socket: str = "unix",
     where: str = "",
     state: str = "present",
+    others: t.Sequence[t.Any] = (),
 ) -> StackPlan:
     """Return what ``sites`` mean for the components of ``drawing``.
 
     :param socket: ``unix`` or ``tcp``, for sites that do not say it themselves.
     :param where: path of the list in the user's data, for errors; the role's own variable when empty.
     :param state: ``absent`` when none of the sites shall be there.
+    :param others: all sites of the host, where ``sites`` are not all.
     :raises DataError: with the path of the wrong value.
     """
     where = where or f"{stack}_sites"
     options = _spec.role_options(stack)[f"{stack}_sites"]
-    draft = Draft(stack, drawing)
+    draft = Draft(stack, drawing, others or sites, socket)
     draft.plan["component_state"] = "present" if state == "present" else "unused"
     for index, site in enumerate(_spec.checked(options, sites, where)):
         here = f"{where}[{index}]"
@@ -69,7 +77,11 @@ def stack_plan(
         endpoint = site_endpoint(site, here)
         draft.add_endpoint(site, "front", endpoint, f"{here}.port", site_probe(site, endpoint))
         site.setdefault("socket", socket)
+        before = {name: len(served) for name, served in draft.plan["fronts"].items()}
         _SITES[drawing["runs"]](draft, site, here)
+        served = draft.plan["fronts"].items()
+        fronts = [(drawing["fronts"][name], part) for name, parts in served for part in parts[before[name] :]]
+        draft.plan["streams"] += site_streams(site, drawing["runs"], fronts, here)
     check_unique([(site["name"], f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name")
     return draft.plan
 
@@ -93,6 +105,8 @@ class HostPlan(t.TypedDict):
     #: Backends' components that have something to do here, or to remove -> present; or unused, absent: they go.
     components: dict[str, str]
     endpoints: list[dict[str, t.Any]]
+    #: What is to be said before the host is touched: where in the sites, and the text.
+    warnings: list[Warned]
 
 
 _BACKENDS = ("php_fpm", "uwsgi", "app_service")
@@ -125,7 +139,9 @@ def host_plan(
         "fronts": [],
         "components": {},
         "endpoints": [],
+        "warnings": [],
     }
+    streams: list[Streams] = []
     fronts: dict[str, dict[str, t.Any]] = {}
     known = _spec.stack_names()
     states = _States(variables, known)
@@ -144,7 +160,7 @@ def host_plan(
         if stack in states.stacks:
             continue
         settings = _settings(stack, variables)
-        part = stack_plan_at(index, site, stack, settings, where)
+        part = stack_plan_at(index, site, stack, settings, where, sites)
         states.check(part, settings["drawing"], stack, here)
         for name, served in part["fronts"].items():
             _add_fronts(fronts, settings["drawing"]["fronts"][name], served, here)
@@ -153,6 +169,7 @@ def host_plan(
         plan["uwsgi_vassals"] += part["uwsgi_vassals"]
         plan["app_services"] += part["app_services"]
         plan["endpoints"] += part["endpoints"]
+        streams += part["streams"]
     check_unique(
         [(str(site.get("name")), f"{where}[{index}].name") for index, site in enumerate(sites)], "the site name"
     )
@@ -169,6 +186,11 @@ def host_plan(
     for front in fronts.values():
         front["state"] = states.of(front["component"], front["name"], front["sites"])
         front["takes_over"] = _taken_over(front, fronts, marks)
+        front["streams"] = max(
+            streams_of(front["sites"]) + expected(streams, front),
+            int(role_variable(variables, front["component"], "streams")),
+        )
+        _check_room(front, sites, variables, where)
     givers = {tree["root"] for front in fronts.values() for tree in front["takes_over"]}
     for front in fronts.values():
         front["prune"] = _tree(front)["root"] not in givers
@@ -179,6 +201,10 @@ def host_plan(
         state = states.of(name, name, entries)
         if entries or name in marked or state != "present":
             plan["components"][name] = state
+    facts = variables.get("ansible_facts") or {}
+    if "memtotal_mb" in facts:
+        variable = functools.partial(role_variable, variables)
+        plan["warnings"] = stream_warnings(streams, plan["fronts"], t.cast("t.Any", plan), facts, variable)
     return plan
 
 
@@ -276,6 +302,25 @@ def _taken_over(
     return found
 
 
+def _check_room(
+    front: t.Mapping[str, t.Any], sites: list[dict[str, t.Any]], variables: t.Mapping[str, t.Any], where: str
+) -> None:
+    """Refuse more requests that stay open than the host has memory for, where its size is known."""
+    facts = variables.get("ansible_facts") or {}
+    if front["component"] != "apache" or not front["sites"] or "memtotal_mb" not in facts:
+        return
+    share, worker_mb = (role_variable(variables, "apache", key) for key in ("memory_share", "worker_mb"))
+    try:
+        mpm_numbers(Host.from_facts(facts), front["mpm"], float(share), int(worker_mb), front["streams"])
+    except DataError as error:
+        most = max(front["sites"], key=lambda site: streams_of([site]))
+        if streams_of([most]) == 0:
+            raise
+        index = [site.get("name") for site in sites].index(most["name"])
+        problem = f"with the other sites of {front['name']}, {error.problem}"
+        raise DataError(f"{where}[{index}].clients", problem) from None
+
+
 def _tree(front: t.Mapping[str, t.Any]) -> dict[str, str]:
     return NGINX_TREE if front["component"] == "nginx" else apache_tree(front["instance"])
 
@@ -285,15 +330,23 @@ def _front_name(front: t.Mapping[str, t.Any]) -> str:
 
 
 def stack_plan_at(
-    index: int, site: dict[str, t.Any], stack: str, settings: t.Mapping[str, t.Any], where: str
+    index: int,
+    site: dict[str, t.Any],
+    stack: str,
+    settings: t.Mapping[str, t.Any],
+    where: str,
+    others: t.Sequence[t.Any] = (),
 ) -> StackPlan:
     """Plan one site whose place in the whole list is ``index``, so that errors name that place."""
     try:
-        plan = stack_plan([site], stack, settings["drawing"], settings["socket"] or "unix", where)
+        socket = settings["socket"] or "unix"
+        plan = stack_plan([site], stack, settings["drawing"], socket, where, others=others)
     except DataError as error:
         raise type(error)(error.where.replace(f"{where}[0]", f"{where}[{index}]", 1), error.problem) from None
     for endpoint in plan["endpoints"]:
         endpoint["what"] = endpoint["what"].replace(f"{where}[0]", f"{where}[{index}]", 1)
+    for entry in plan["streams"]:
+        entry["where"] = entry["where"].replace(f"{where}[0]", f"{where}[{index}]", 1)
     return plan
 
 
