@@ -22,21 +22,18 @@ import base64
 import json
 import os
 import pathlib
-import platform
 import random
 import re
 import statistics
-import subprocess
 import typing as t
 
 import lab_docker
+from measured import RELEASE, ROOT, inside, machine, python, serve, shell
 
 from ansible_collections.weblab.stacks.plugins.module_utils.wire import _fastcgi, _http, _scgi, _uwsgi
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 STATE = ROOT / ".lab"
 HOST, PLAIN = "weblab-bench-load", "weblab-bench-load-plain"
-RELEASE = os.environ.get("WEBLAB_BENCH_RELEASE", "bookworm")
 PHP = {"bookworm": "8.2", "trixie": "8.4"}[RELEASE]
 CONNECTIONS, IDLE = 256, 500
 TURNS, SECONDS, LIMIT_SECONDS = 2, 5, 2
@@ -204,17 +201,6 @@ def static(name: str) -> str:
     return "/hello.html" if "root" in SITES[name] else "/static/hello.html"
 
 
-def inside(host: str, *words: str, stdin: str = "", timeout: float = 120) -> str:
-    done = lab_docker.run(["docker", "exec", "-i", host, *words], stdin=stdin, timeout=timeout)
-    if done.returncode:
-        raise lab_docker.LabError(f"{' '.join(words)[:200]} failed on {host}:\n{(done.stdout + done.stderr)[-2000:]}")
-    return done.stdout
-
-
-def shell(host: str, script: str, timeout: float = 120) -> str:
-    return inside(host, "sh", "-eu", stdin=script, timeout=timeout)
-
-
 # --- the hosts ----------------------------------------------------------------------------------
 
 
@@ -238,17 +224,8 @@ def prepare(work: pathlib.Path) -> None:
             del site["user"]
         if site["stack"] in ("cgi", "fastcgi") and site["front"] in ("prefork", "event", "fcgid"):
             del site["user"]
-    variables = {
-        "ansible_connection": "community.docker.docker", "ansible_host": HOST, "weblab_sites": sites,
-        "weblab_applications": [{"role": "weblab.stacks.aioscgi"}], "weblab_lab_dir": str(work),
-    }  # fmt: skip
-    inventory = work / "inventory.json"
-    inventory.write_text(json.dumps({"all": {"hosts": {"bench": variables}}}), encoding="utf-8")
-    for playbook in ("site", "verify"):
-        argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(inventory), f"playbooks/{playbook}.yml"]
-        done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise lab_docker.LabError(f"playbooks/{playbook}.yml failed:\n{(done.stdout + done.stderr)[-4000:]}")
+    applications = [{"role": "weblab.stacks.aioscgi"}]
+    serve(HOST, work, {"weblab_sites": sites, "weblab_applications": applications}, "site", "verify")
     shell(PLAIN, PLAIN_SETUP, timeout=300)
 
 
@@ -299,12 +276,7 @@ def log_of(name: str) -> str:
 
 
 def on_host(task: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    program = pathlib.Path(__file__).with_name("load_on_host.py").read_text(encoding="utf-8")
-    mark = base64.b64encode(MARK).decode()
-    answer: dict[str, t.Any] = json.loads(
-        inside(HOST, "python3", "-", json.dumps({"mark": mark, **task}), stdin=program)
-    )
-    return answer
+    return python(HOST, "load_on_host.py", {"mark": base64.b64encode(MARK).decode(), **task})
 
 
 def spelled(name: str, protocol: str) -> bytes:
@@ -357,15 +329,7 @@ def measure(work: pathlib.Path, chosen: t.Collection[str], seed: int) -> list[di
                 task = {"what": "idle", "port": port(name), "static": static(name), "dynamic": dynamic(name)}
                 idle[name] = on_host({**task, "connections": IDLE})
     found = [row(name, runs, files, direct, idle, stacks) for name, runs in stacks.items()]
-    return [{**one, "machine": machine(seed)} for one in found]
-
-
-def machine(seed: int) -> list[str]:
-    model = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return [
-        model[1] if model else platform.processor(), f"{os.cpu_count()} CPUs", platform.release(), RELEASE,
-        f"seed {seed}",
-    ]  # fmt: skip
+    return [{**one, "machine": [*machine(), f"seed {seed}"]} for one in found]
 
 
 def row(
@@ -419,7 +383,7 @@ def rows() -> list[dict[str, t.Any]]:
     try:
         lab_docker.say("Putting up every stack, and Debian's packages as they are")
         prepare(work)
-        lab_docker.say(f"Measuring on {', '.join(machine(seed))}")
+        lab_docker.say(f"Measuring on {', '.join([*machine(), f'seed {seed}'])}")
         return measure(work, list(SITES), seed)
     finally:
         lab_docker.down([HOST, PLAIN])
