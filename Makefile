@@ -16,7 +16,7 @@ lab:  ## Bring up the lab: every stack on one host (INVENTORY=inventories/lab)
 	@$(MAKE_LAB) lab --inventory $(INVENTORY)
 
 test:  ## Run everything that CI runs (TESTS=tests/unit for a part of it)
-	@$(MAKE_LAB) test -- -n $(JOBS) --dist worksteal $(TESTS)
+	@$(MAKE_LAB) test -- -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint:  ## Run ruff, mypy, ansible-lint and ansible-test sanity only
 	@$(MAKE_LAB) venv

@@ -18,6 +18,25 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STATE = ROOT / ".lab"
 
+#: The files that take longest, the longest first. Each is run by one process, so that its hosts are made once; what is
+#: short fills the gaps at the end.
+LONGEST = (
+    "test_config_tree_load.py",
+    "test_scenarios.py",
+    "test_config_tree_faults.py",
+    "test_troubleshooting.py",
+    "test_moves.py",
+    "test_examples.py",
+    "test_reverse_proxy.py",
+    "test_removal.py",
+    "test_app_service.py",
+    "test_realtime.py",
+    "test_probe_daemons.py",
+    "test_config_tree.py",
+    "test_bad_input.py",
+    "test_lint.py",
+)
+
 #: What a reader of a failure wants to know about a host.
 EVIDENCE = (
     "systemctl --failed --no-legend --plain; "
@@ -98,6 +117,11 @@ def named_host(request: pytest.FixtureRequest) -> t.Iterator[NamedHost]:
 
     yield watch
     lab_docker.down([host.name for host in hosts])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.hookimpl(wrapper=True)

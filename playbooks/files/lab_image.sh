@@ -29,5 +29,15 @@ chmod 0755 /usr/local/sbin/weblab-init
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
     getty.target console-getty.service systemd-firstboot.service
 
+# Every daemon-reload starts these. Here they have nothing to read: no fstab, no partitions, no kernel's command line. What
+# makes units of init scripts stays (systemd.generator(7)).
+mkdir -p /etc/systemd/system-generators
+for generator in /lib/systemd/system-generators/*; do
+    case $generator in
+        */systemd-sysv-generator) ;;
+        *) ln -s /dev/null "/etc/systemd/system-generators/${generator##*/}" ;;
+    esac
+done
+
 # Every container becomes a machine of its own.
 : > /etc/machine-id

@@ -30,7 +30,7 @@ CHANGES = 50
 SLACK = 0.5
 
 PHP = f"""<?php
-usleep((int) (1e6 * (float) ($_GET["sleep"] ?? 0.03)));
+usleep((int) (1e6 * (float) ($_GET["sleep"] ?? 0.1)));
 $body = ini_get("user_agent") . ":" . str_pad($_GET["nonce"] . ":", {load.SIZE}, "x") . ":" . ini_get("from");
 header("Content-Length: " . strlen($body));
 echo $body;
@@ -40,7 +40,7 @@ WSGI = f"""import os, time, urllib.parse
 
 def application(environ, start_response):
     query = dict(urllib.parse.parse_qsl(environ["QUERY_STRING"]))
-    time.sleep(float(query.get("sleep", "0.03")))
+    time.sleep(float(query.get("sleep", "0.1")))
     middle = (query.get("nonce", "") + ":").ljust({load.SIZE}, "x")
     body = f"{{os.environ['VERSION_A']}}:{{middle}}:{{os.environ['VERSION_B']}}".encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])

@@ -34,6 +34,8 @@ ThreadsPerChild 4
 ServerLimit 4
 MaxRequestWorkers 16
 StartServers 1
+MinSpareThreads 1
+MaxSpareThreads 16
 </IfModule>
 """,
     "envvars": daemon_trees.apache_envvars("reload"),
@@ -391,7 +393,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", CASES.values(), ids=[name.replace(" ", "-") for name in CASES])
 def test_what_a_change_needs(stand: Stand, case: Case) -> None:
     stand.apply(case.daemon)
     unit, main, children = stand.unit(case.daemon), stand.main(case.daemon), stand.children(case.daemon)

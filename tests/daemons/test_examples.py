@@ -111,7 +111,10 @@ class ExampleStand(Stand):
         return self.play([{**play, "hosts": "stand"} for play in block.data], variables)
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+RELEASES = ["bookworm", "trixie"]
+
+
+@pytest.fixture(scope="module", params=RELEASES)
 def stand(
     request: pytest.FixtureRequest, new_module_host: NewHost, tmp_path_factory: pytest.TempPathFactory
 ) -> ExampleStand:
@@ -156,7 +159,16 @@ def all_ran(done: Run, tasks: int) -> None:
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.page.startswith("roles/") and b.is_play], ids=str)
+#: Each play once: the releases take turns.
+PLAYS = [
+    (RELEASES[number % 2], block)
+    for number, block in enumerate(block for block in BLOCKS if block.page.startswith("roles/") and block.is_play)
+]
+
+
+@pytest.mark.parametrize(
+    ("stand", "block"), PLAYS, indirect=["stand"], ids=[f"{host}-{block}" for host, block in PLAYS], scope="module"
+)
 def test_the_play_of_a_roles_page_runs_and_lets_go_again(stand: ExampleStand, block: Block) -> None:
     # Several pages speak of port 80.
     stand.host.shell("systemctl stop nginx apache2 'apache2@*' 2>/dev/null || true")

@@ -169,7 +169,7 @@ def stand(request: pytest.FixtureRequest, new_module_host: NewHost) -> Stand:
     return stand
 
 
-@pytest.mark.parametrize("damaged", damages(rows()), ids=lambda damaged: damaged[0].case)
+@pytest.mark.parametrize("damaged", damages(rows()), ids=lambda damaged: re.sub("[:, ]+", "-", damaged[0].case))
 def test_the_rows_are_what_happens_and_their_fix_mends_it(stand: Stand, damaged: list[Row]) -> None:
     cases = [CASES[row.case] for row in damaged]
     load = cases[0].load
