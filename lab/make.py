@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes.util
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -193,25 +194,42 @@ def install_witnesses() -> None:
         say(f"Not installed: {', '.join(missing)}. The tests that need them are skipped.")
 
 
+@contextlib.contextmanager
+def lab_meanwhile() -> t.Iterator[None]:
+    """Bring the lab up beside the tests; those that visit it wait for its lock (tests/support/visitor.py)."""
+    log = STATE / "provision.log"
+    say(f"Bringing up the lab beside the tests (messages in .lab/{log.name})")
+    argv = [sys.executable, __file__, "provision"]
+    with (STATE / "visitors.lock").open("w") as lock, log.open("wb") as output:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Whoever inherits the lock's descriptor holds the lock, until its end.
+        process = subprocess.Popen(
+            argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[lock.fileno()]
+        )
+    try:
+        yield
+        code = process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+        say(log.read_text(encoding="utf-8", errors="replace").rpartition("\nWhat it took")[2].rstrip())
+    if code:
+        raise LabError("The lab did not come up.", "read its messages above, repair, run the same again.")
+
+
 def test(phases: Phases, arguments: t.Sequence[str]) -> None:
     """Everything that CI runs. What was started for it, an engine or a lab, is stopped after it."""
     run_name = f"{os.getpid()}-{int(time.time())}"
     os.environ[lab_docker.RUN] = run_name
-    lab_failed: LabError | None = None
     with prepared(phases, "requirements-dev.txt", [("bookworm", True), ("trixie", True)]) as started:
         try:
-            if any(argument.rstrip("/") == "tests" or argument.startswith("tests/lab") for argument in arguments):
-                with phases("Programs that tests ask"):
-                    install_witnesses()
-                try:
-                    provision(phases, "inventories/lab")
-                except LabError as error:
-                    # The other tests have something to say as well.
-                    lab_failed = error
-            phases.report()
-            call([BIN / "pytest", *arguments])
-            if lab_failed:
-                raise lab_failed
+            with contextlib.ExitStack() as meanwhile:
+                if any(argument.rstrip("/") == "tests" or argument.startswith("tests/lab") for argument in arguments):
+                    with phases("Programs that tests ask"):
+                        install_witnesses()
+                    meanwhile.enter_context(lab_meanwhile())
+                phases.report()
+                call([BIN / "pytest", *arguments])
         finally:
             # Tests remove their hosts themselves; a run that was ended from outside could not.
             lab_docker.down_run(run_name)
@@ -247,6 +265,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("lab").add_argument("--inventory", default="inventories/lab")
+    commands.add_parser("provision").add_argument("--inventory", default="inventories/lab")
     commands.add_parser("test").add_argument("arguments", nargs="*")
     commands.add_parser("bench").add_argument("experiments", nargs="*")
     commands.add_parser("venv")
@@ -258,6 +277,9 @@ def main() -> int:
     try:
         if args.command == "lab":
             lab(phases, args.inventory)
+        elif args.command == "provision":
+            provision(phases, args.inventory)
+            phases.report()
         elif args.command == "test":
             test(phases, args.arguments)
         elif args.command == "bench":

@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
+import re
 import subprocess
 import typing as t
+import zlib
 
 import lab_docker
 import pytest
@@ -96,6 +98,12 @@ def _new_hosts(hosts: list[Host]) -> t.Iterator[NewHost]:
     lab_docker.down([host.name for host in hosts])
 
 
+@pytest.fixture(scope="session")
+def sample(request: pytest.FixtureRequest) -> bool:
+    """Is a part of a long series enough?"""
+    return bool(request.config.getoption("--sample"))
+
+
 @pytest.fixture
 def new_host(request: pytest.FixtureRequest) -> t.Iterator[NewHost]:
     yield from _new_hosts(request.node.stash.setdefault(_HOSTS, []))
@@ -119,9 +127,37 @@ def named_host(request: pytest.FixtureRequest) -> t.Iterator[NamedHost]:
     lab_docker.down([host.name for host in hosts])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+#: The releases that a test's parameters name.
+RELEASE = re.compile(r"\b(bookworm|trixie)\b")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sample", action="store_true",
+        help="each test on one of the releases that it is for, they take turns; and long series shortened",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--sample"):
+        left_out = _not_their_turn(items)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def _not_their_turn(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of the tests that differ by the release only, all but one. Whose turn it is depends on nothing but the name."""
+    same: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        same.setdefault(RELEASE.sub("*", item.nodeid), []).append(item)
+    return [
+        item
+        for name, group in same.items()
+        for item in group
+        if item is not group[zlib.crc32(name.encode()) % len(group)]
+    ]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,13 @@ import pytest
 from visitor import visiting
 
 
+@pytest.fixture(scope="session", autouse=True)
+def up() -> None:
+    """`make test` brings the lab up beside the first tests, and is alone there until it is up."""
+    with visiting():
+        pass
+
+
 @pytest.fixture(autouse=True)
 def visit() -> t.Iterator[None]:
     with visiting():
