@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import pathlib
 import re
 import sys
+import types
 import typing as t
 
 import pytest
@@ -162,3 +164,41 @@ def test_the_languages_say_the_same_things() -> None:
     texts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROLE / "files" / "lang").glob("*.json"))]
     assert len(texts) == 2
     assert keys(texts[0]) == keys(texts[1])
+
+
+class Broker:
+    """Breaks in the way that is given, once for each; then it has a message."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    async def xread(self, *_stream: t.Any, **_options: t.Any) -> list[t.Any]:
+        if self.errors:
+            raise self.errors.pop(0)
+        await asyncio.sleep(0)
+        return [("board:messages", [row(1)])]
+
+
+def test_a_process_follows_the_broker_whatever_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py stumbles over a Unix socket that ends while it connects: an AttributeError, no error of its own."""
+    for name in ("redis", "redis.asyncio", "redis.exceptions"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["redis"], "asyncio", sys.modules["redis.asyncio"], raising=False)
+    monkeypatch.setattr(sys.modules["redis"], "exceptions", sys.modules["redis.exceptions"], raising=False)
+    for name in ("messages", "presence"):
+        monkeypatch.setitem(sys.modules, name, _load(name))
+    broker = Broker(AttributeError("no attribute 'host'"), OSError("reset"))
+    client = types.SimpleNamespace(from_url=lambda *_url, **_options: types.SimpleNamespace(
+        register_script=lambda _script: None, xread=broker.xread))  # fmt: skip
+    monkeypatch.setattr(sys.modules["redis.asyncio"], "Redis", client, raising=False)
+    monkeypatch.setattr(sys.modules["redis.exceptions"], "RedisError", RuntimeError, raising=False)
+    hub_module = _load("hub")
+
+    async def follow() -> str:
+        hub = hub_module.Hub("unix:///run/broker.sock")
+        following = asyncio.ensure_future(hub._follow())
+        await hub.wait(10)
+        following.cancel()
+        return str(hub.at_hand.last)
+
+    assert asyncio.run(follow()) == "1-0"

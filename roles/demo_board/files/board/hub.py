@@ -12,8 +12,7 @@ import typing as t
 
 import messages
 import redis.asyncio
-import redis.exceptions
-from messages import AT_HAND, FAR, STREAM, Accepted, AtHand, Cursor, Message
+from messages import AT_HAND, BLOCK, FAR, PATIENCE, STREAM, Accepted, AtHand, Cursor, Message
 from presence import COUNTS, REPORT, REPORTS, Presence
 
 
@@ -21,7 +20,7 @@ class Hub:
     """The messages, their broker, and everybody who waits for the next one."""
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.asyncio.Redis.from_url(url, decode_responses=True)
+        self._redis = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE)
         self._accept = self._redis.register_script(messages.ACCEPT)
         self.at_hand = AtHand()
         self._news = asyncio.get_running_loop().create_future()
@@ -76,11 +75,13 @@ class Hub:
         while True:
             try:
                 last = {STREAM: str(self.at_hand.last)}
-                for _stream, rows in await self._redis.xread(last, block=5000, count=200) or ():
+                for _stream, rows in await self._redis.xread(last, block=BLOCK, count=200) or ():
                     self.at_hand.add(rows)
                     self._wake()
-            except (redis.exceptions.RedisError, OSError) as error:
-                logging.getLogger("board").warning("the broker does not answer (%s); trying again", error)
+            except Exception as error:
+                # Whatever it is: a process that does not follow serves old messages for ever. The client library itself
+                # stumbles over some ways in which a Unix socket ends (AttributeError: no attribute 'host').
+                logging.getLogger("board").warning("the broker does not answer (%r); trying again", error)
                 await asyncio.sleep(0.2)
 
     async def _report(self) -> None:
@@ -89,7 +90,6 @@ class Hub:
             try:
                 await self._redis.set(*self.presence.report(), ex=COUNTS)
                 self.presence.told(await self._redis.mget([key async for key in self._redis.scan_iter(REPORTS)]))
-            except (redis.exceptions.RedisError, OSError):
-                # The other task says so.
+            except Exception:  # The other task says so.
                 pass
             await asyncio.sleep(REPORT)

@@ -22,6 +22,9 @@ STREAM = "board:messages"
 #: Messages that the broker keeps at least, and those that each process has at hand.
 KEEP = 10_000
 AT_HAND = 500
+#: Milliseconds that the broker is asked to wait for news, and seconds after which one that says nothing is left.
+BLOCK = 5000
+PATIENCE = 15.0
 #: Of these, who comes without a cursor gets the last ones.
 RECENT = 30
 #: A poll gets so many messages at most; who is further back than what is at hand, so many from the broker; and a stream

@@ -27,7 +27,7 @@ import messages
 import redis
 import uwsgi
 from limits import AGE, LARGEST, LONGEST_POLL
-from messages import AT_HAND, FAR, STREAM, Accepted, Cursor, Message, Refused
+from messages import AT_HAND, BLOCK, FAR, PATIENCE, STREAM, Accepted, Cursor, Message, Refused
 from presence import COUNTS, REPORT, REPORTS, Presence
 
 #: WebSocket close codes: RFC 6455, 7.4.1, and the IANA registry (1012).
@@ -44,7 +44,8 @@ class Hub:
     """What this process knows; its greenlets share it."""
 
     def __init__(self) -> None:
-        self._redis = redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
+        url = os.environ["REDIS_URL"]
+        self._redis = redis.Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE)
         self._accept = self._redis.register_script(messages.ACCEPT)
         self.at_hand = messages.AtHand()
         self.buckets = limits.Buckets()
@@ -96,11 +97,12 @@ class Hub:
         while True:
             try:
                 last = {STREAM: str(self.at_hand.last)}
-                for _stream, rows in self._redis.xread(last, block=5000, count=200) or ():
+                for _stream, rows in self._redis.xread(last, block=BLOCK, count=200) or ():
                     self.at_hand.add(rows)
                     self._wake()
-            except redis.exceptions.RedisError as error:
-                print(f"the broker does not answer ({error}); trying again", flush=True)
+            except Exception as error:
+                # Whatever it is: a process that does not follow serves old messages for ever.
+                print(f"the broker does not answer ({error!r}); trying again", flush=True)
                 gevent.sleep(0.2)
 
     def _report(self) -> None:
@@ -109,8 +111,7 @@ class Hub:
             try:
                 self._redis.set(*self.presence.report(), ex=COUNTS)
                 self.presence.told(self._redis.mget(list(self._redis.scan_iter(REPORTS))))
-            except redis.exceptions.RedisError:
-                # The other greenlet says so.
+            except Exception:  # The other greenlet says so.
                 pass
             gevent.sleep(REPORT)
 
