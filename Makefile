@@ -4,8 +4,9 @@ INVENTORY ?= inventories/lab
 # How many tests run at a time, and which: make test TESTS=tests/unit. One more than there are processors, since many wait.
 JOBS ?= $(shell expr $$(nproc) + 1)
 TESTS ?= tests
-# Each test on one of Debian's releases, and long series shortened; with WHOLE=1 everything, which takes twice as long.
+# A sample of the tests, another one with every commit; with WHOLE=1 everything, which takes twice as long.
 WHOLE ?=
+TURN ?= $(shell git rev-list --count HEAD 2>/dev/null || echo 0)
 MAKE_LAB = $(PYTHON) lab/make.py
 
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ lab:  ## Bring up the lab: every stack on one host (INVENTORY=inventories/lab)
 	@$(MAKE_LAB) lab --inventory $(INVENTORY)
 
 test:  ## Run everything that CI runs (TESTS=tests/unit for a part of it, WHOLE=1 for all of it)
-	@$(MAKE_LAB) test -- -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(WHOLE),,--sample) $(TESTS)
+	@$(MAKE_LAB) test -- -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(WHOLE),,--sample $(TURN)) $(TESTS)
 
 lint:  ## Run ruff, mypy, ansible-lint and ansible-test sanity only
 	@$(MAKE_LAB) venv

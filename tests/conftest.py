@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 import pathlib
@@ -101,7 +102,7 @@ def _new_hosts(hosts: list[Host]) -> t.Iterator[NewHost]:
 @pytest.fixture(scope="session")
 def sample(request: pytest.FixtureRequest) -> bool:
     """Is a part of a long series enough?"""
-    return bool(request.config.getoption("--sample"))
+    return request.config.getoption("--sample") is not None
 
 
 @pytest.fixture
@@ -133,31 +134,42 @@ RELEASE = re.compile(r"\b(bookworm|trixie)\b")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--sample", action="store_true",
-        help="each test on one of the releases that it is for, they take turns; and long series shortened",
+        "--sample", type=int, metavar="TURN",
+        help="each test on one of its releases, some of those marked as sampled, long series shortened; other turns"
+        " take others",
     )  # fmt: skip
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    turn = config.getoption("--sample")
+    return "everything" if turn is None else f"a sample: make test TURN={turn} takes it again, WHOLE=1 all"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--sample"):
-        left_out = _not_their_turn(items)
-        config.hook.pytest_deselected(items=left_out)
+    turn = config.getoption("--sample")
+    if turn is not None:
+        left_out = set(_not_their_turn(items, turn))
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
-def _not_their_turn(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Of the tests that differ by the release only, all but one. Whose turn it is depends on nothing but the name."""
+def _not_their_turn(items: list[pytest.Item], turn: int) -> t.Iterator[pytest.Item]:
+    """Of the tests that differ by the release only, all but one; of sampled(N), all but every Nth. Names say which."""
     same: dict[str, list[pytest.Item]] = {}
     for item in items:
         same.setdefault(RELEASE.sub("*", item.nodeid), []).append(item)
-    return [
-        item
-        for name, group in same.items()
-        for item in group
-        if item is not group[zlib.crc32(name.encode()) % len(group)]
-    ]
+    counted = collections.Counter[str]()
+    for name, group in same.items():
+        if mark := group[0].get_closest_marker("sampled"):
+            family = name.partition("[")[0]
+            counted[family] += 1
+            if (counted[family] + turn) % mark.args[0]:
+                yield from group
+                continue
+        taken = group[(zlib.crc32(name.encode()) + turn) % len(group)]
+        yield from (item for item in group if item is not taken)
 
 
 @pytest.hookimpl(wrapper=True)

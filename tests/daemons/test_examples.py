@@ -166,6 +166,7 @@ PLAYS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("stand", "block"), PLAYS, indirect=["stand"], ids=[f"{host}-{block}" for host, block in PLAYS], scope="module"
 )

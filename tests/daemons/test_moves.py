@@ -100,17 +100,20 @@ def tour(count: int) -> list[int]:
     return way
 
 
-def short_tour(count: int) -> list[int]:
-    """Every place twice, from two others, and back to the first: of 5, 7, 11 places."""
-    return [step * stride % count for stride in (1, 3) for step in range(count)] + [0]
+def short_tour(count: int, turn: int) -> list[int]:
+    """Every place once, the first ones again, and back; other turns have other pairs."""
+    stride = turn % (count - 1) + 1
+    return [step * stride % count for step in range(count + 2)] + [0]
 
 
-def test_the_short_tour_comes_to_each_place_from_two_others() -> None:
-    way = short_tour(7)
+@pytest.mark.parametrize("turn", range(6))
+def test_the_short_tour_comes_to_each_place_and_back(turn: int) -> None:
+    way = short_tour(7, turn)
     assert way[0] == way[-1]
-    pairs = {frozenset(pair) for pair in zip(way, way[1:])}
-    assert len(pairs) == 2 * 7
-    assert all(sum(place in pair for pair in pairs) == 4 for place in range(7))
+    assert set(way) == set(range(7))
+    assert all(one != other for one, other in zip(way, way[1:]))
+    # The first ones are reached once more, from another place.
+    assert [before for before, place in zip(way, way[1:]) if place == 0] == [way[6], way[8]]
 
 
 def test_the_tour_has_every_pair_once() -> None:
@@ -155,10 +158,11 @@ def host(request: pytest.FixtureRequest, new_module_host: NewHost) -> Host:
     indirect=["host"],
     ids=["bookworm-php", "trixie-wsgi", "bookworm-program"],
 )
-def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: str, sample: bool) -> None:
+def test_a_site_moves_by_one_word(host: Host, tmp_path: pathlib.Path, family: str, pytestconfig: pytest.Config) -> None:
     stand = Stand(host.name, tmp_path)
     targets = TARGETS[family]
-    way = (short_tour if sample else tour)(len(targets))
+    turn = pytestconfig.getoption("--sample")
+    way = tour(len(targets)) if turn is None else short_tour(len(targets), turn)
     sites = [{**SITES[family], **target} for target in targets]
     names = [" ".join(target.values()) for target in targets]
     first, *way = way
