@@ -1,0 +1,104 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify_stand
+short_description: Check a stand against a rubric, from outside and on its host
+version_added: 1.0.0
+description:
+  - Asks the sites of a stand from the controller, looks at its host by P(weblab.stacks.stand_info#module) and at its
+    repository, and judges what was seen by the criteria of a rubric.
+  - Nothing of the stand is run or templated on the controller, and the stand is not changed.
+  - A stand that is not as it should be is a result, and does not fail the task. A manifest or a rubric that is wrong
+    does.
+author:
+  - The weblab.stacks maintainers (@weblab-stacks)
+options:
+  stand:
+    description: The manifest, spelled as C(verify_stand) of the role P(weblab.stacks.verify#role).
+    type: dict
+    required: true
+  rubric:
+    description: V(course), or a file of the controller.
+    type: str
+    default: course
+  address:
+    description: Where the controller finds the stand. Without it, C(ansible_host).
+    type: str
+  token:
+    description: The text that this student's task sheet wants to be on a page.
+    type: str
+  language:
+    description: Language of what is said.
+    type: str
+    choices: [en, ru]
+    default: en
+  hints:
+    description: How much is told, that something is missing, what was seen, or also what to do.
+    type: str
+    choices: [none, cause, fix]
+    default: cause
+  results:
+    description: A directory of the controller, where the document is written under the name of the host.
+    type: path
+  timeout:
+    description: Seconds for each of a few rounds of requests.
+    type: float
+    default: 20
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
+    support: N/A
+    details: It changes nothing.
+seealso:
+  - module: weblab.stacks.stand_info
+  - module: weblab.stacks.endpoint_probe
+"""
+
+EXAMPLES = r"""
+- name: Stand | Is it what its author says?
+  weblab.stacks.verify_stand:
+    stand:
+      sites:
+        - name: blog
+          port: 8082
+          front: apache
+          served_by: php_fpm
+          backend: fastcgi+unix:///run/php/blog.sock
+    hints: fix
+  register: verdict
+
+- name: Stand | What to mend first
+  ansible.builtin.debug:
+    msg: "{{ verdict.verdict }}, {{ verdict.percent }} %. {{ verdict.first }}"
+"""
+
+RETURN = r"""
+verdict:
+  description: V(accepted), V(not_accepted), or V(undecided) where nothing was wrong and not everything could be seen.
+  returned: always
+  type: str
+  sample: accepted
+percent:
+  description: What was earned, in percent of what was asked for. A bonus can lift it above 100.
+  returned: always
+  type: float
+  sample: 100
+first:
+  description: The first real cause, in lines; nothing where there is none.
+  returned: always
+  type: str
+  sample: ""
+document:
+  description: Everything, as it is written to O(results).
+  returned: always
+  type: dict
+  sample: {format: 1, rubric: course, verdict: accepted, percent: 100, sections: []}
+"""

@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+"""The manifest: what the author of a stand says that it serves, as typed values."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ...module_utils import _endpoint
+from ...module_utils._errors import DataError
+from .._spec import checked, role_options
+
+#: served_by -> the protocol of the backend; those without one are a part of the front server.
+PROTOCOLS = {"php_fpm": "fastcgi", "fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "http"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One site of a stand."""
+
+    name: str
+    port: int
+    served_by: str
+    tls: bool = False
+    path: str = "/"
+    front: str = "nginx"
+    mpm: str | None = None
+    backend: _endpoint.Endpoint | None = None
+    script: str | None = None
+    nonce: str | None = None
+    process: str | None = None
+    token: str | None = None
+    says: str | None = None
+    websocket: str | None = None
+
+    def endpoint(self, address: str) -> str:
+        """Where it answers, for the probe."""
+        host = f"[{address}]" if ":" in address else address
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stand:
+    """Everything that is to be checked at once."""
+
+    name: str
+    #: Where the controller finds it.
+    address: str
+    sites: tuple[Site, ...]
+    names: tuple[str, ...] = ()
+    starts: str = "systemd"
+    repository: str | None = None
+
+
+def parse(data: t.Any, name: str, address: str) -> Stand:
+    """The stand that the manifest describes.
+
+    :param name: of the host in the inventory.
+    :param address: of the host, as the controller reaches it.
+    :raises DataError: with the path of what is wrong.
+    """
+    where = "verify_stand"
+    given = checked(role_options("verify")[where], data, where)
+    if not given["sites"]:
+        raise DataError(f"{where}.sites", "there is nothing to check: a site at least")
+    sites: list[Site] = []
+    for index, site in enumerate(given["sites"]):
+        here = f"{where}.sites[{index}]"
+        for key in ("path", "nonce", "process", "token", "websocket"):
+            if key in site and not site[key].startswith("/"):
+                raise DataError(f"{here}.{key}", f"{site[key]!r} does not begin with a slash")
+        if "nonce" in site and "{nonce}" not in site["nonce"]:
+            raise DataError(f"{here}.nonce", f"{site['nonce']!r} has no {{nonce}} in it")
+        if "backend" in site:
+            protocol = PROTOCOLS.get(site["served_by"])
+            if protocol is None:
+                raise DataError(f"{here}.backend", f"{site['served_by']} is a part of the front server")
+            site["backend"] = _endpoint.parse(site["backend"], f"{here}.backend", protocol)
+        for other in sites:
+            for key in ("name", "port"):
+                if getattr(other, key) == site[key]:
+                    raise DataError(f"{here}.{key}", f"{site[key]!r} is that of another site")
+        sites.append(Site(**site))
+    return Stand(
+        given.get("name") or name,
+        address,
+        tuple(sites),
+        tuple(given["names"]),
+        given["starts"],
+        given.get("repository"),
+    )
