@@ -15,7 +15,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import DataError
-from ..plugin_utils._verify import _engine, _manifest, _rubric, _text, _work
+from ..plugin_utils._verify import _engine, _manifest, _report, _rubric, _text, _work
 from ..plugin_utils._verify._evidence import Answered, Ask, Facts
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -60,6 +60,7 @@ class ActionModule(ActionBase):
             percent=document["percent"],
             first="\n".join(_text.first_cause(document, options["language"], options["hints"])),
             document=document,
+            report={name: options[name] for name in ("results", "language", "hints")},
         )
         for line in _text.summary(document, options["language"], options["hints"]):
             self._display.display(line)
@@ -70,9 +71,9 @@ def _write(directory: pathlib.Path, name: str, document: dict[str, t.Any]) -> No
     """Put the document beside those of other stands; a reader never sees half of one."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        draft = directory / f".{name}.json.new"
+        draft = directory / f".{_report.file_name(name)}.json.new"
         draft.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        draft.rename(directory / f"{name}.json")
+        draft.rename(directory / f"{_report.file_name(name)}.json")
     except OSError as error:
         raise DataError("results", f"{error.filename} cannot be written: {error.strerror}") from error
 

@@ -191,8 +191,12 @@ def test_the_playbook_says_it_in_the_readers_language(stand: ByHand, tmp_path: p
     assert "stand: принято, 100 %" in good.output
     written = json.loads((tmp_path / "results" / "stand.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "accepted"
+    made = {path.name for path in (tmp_path / "results").iterdir()}
+    assert made == {"stand.json", "stand.html", "stand.xml", "stand.txt", "class.csv", "class.html"}
     broken = BROKEN["a socket for everybody (PHP-FPM)"]
     stand.write(broken.edits)
     bad = player.play("verify", {**variables, "verify_stand": stand.manifest(broken)})
     assert bad.code != 0
     assert "/run/php/blog.sock режим 0666" in bad.text
+    # The reports are there all the same.
+    assert "/run/php/blog.sock" in (tmp_path / "results" / "stand.html").read_text(encoding="utf-8")
