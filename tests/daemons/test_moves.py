@@ -101,9 +101,9 @@ def tour(count: int) -> list[int]:
 
 
 def short_tour(count: int, turn: int) -> list[int]:
-    """Every place once, the first ones again, and back; other turns have other pairs."""
+    """Every place once and back, and once more to one of them and back; other turns have other pairs."""
     stride = turn % (count - 1) + 1
-    return [step * stride % count for step in range(count + 2)] + [0]
+    return [step * stride % count for step in (*range(count), 0, 3, 0)]
 
 
 @pytest.mark.parametrize("turn", range(6))
@@ -111,8 +111,10 @@ def test_the_short_tour_comes_to_each_place_and_back(turn: int) -> None:
     way = short_tour(7, turn)
     assert way[0] == way[-1]
     assert set(way) == set(range(7))
-    assert all(one != other for one, other in zip(way, way[1:]))
-    # The first ones are reached once more, from another place.
+    moves = list(zip(way, way[1:]))
+    assert all(one != other for one, other in moves)
+    assert len(moves) == len(set(moves))
+    # The first one is reached once more, from another place.
     assert [before for before, place in zip(way, way[1:]) if place == 0] == [way[6], way[8]]
 
 
