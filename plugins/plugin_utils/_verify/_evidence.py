@@ -152,7 +152,14 @@ class Facts:
 
     def family(self, pid: int) -> list[Process]:
         """The process, and all that descend from it."""
-        found = [self.processes[pid]]
-        for one in found:
-            found.extend(child for child in self.processes.values() if child.ppid == one.pid and child not in found)
-        return found
+        children: dict[int, list[int]] = {}
+        for one in self.processes.values():
+            children.setdefault(one.ppid, []).append(one.pid)
+        # A host may say anything, also that two processes are each other's parents.
+        found = {pid: None}
+        left = [pid]
+        while left:
+            new = [child for child in children.get(left.pop(), ()) if child not in found]
+            found.update(dict.fromkeys(new))
+            left += new
+        return [self.processes[number] for number in found]

@@ -28,7 +28,6 @@ class Site:
     tls: bool = False
     path: str = "/"
     front: str = "nginx"
-    mpm: str | None = None
     backend: _endpoint.Endpoint | None = None
     script: str | None = None
     nonce: str | None = None

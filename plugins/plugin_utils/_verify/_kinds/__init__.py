@@ -20,15 +20,13 @@ if t.TYPE_CHECKING:
     from .._evidence import Answered, Ask, Facts
     from .._manifest import Site, Stand
 
-#: ok; failed: the stand is not as it should be; not_applicable: there is nothing of that sort; unknown: it could not be
-#: seen, which is neither the one nor the other.
-STATES = ("ok", "failed", "not_applicable", "unknown")
-
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What came of one check."""
 
+    #: ok; failed: the stand is not as it should be; not_applicable: there is nothing of that sort; unknown: it could
+    #: not be seen, which is neither the one nor the other.
     state: str
     #: Which of the catalogue's causes; empty for ok.
     cause: str = ""

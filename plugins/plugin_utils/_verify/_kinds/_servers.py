@@ -190,7 +190,7 @@ def no_development_server(scope: Scope) -> Outcome:
     seen = {one.pid: one for one in [*makers(scope), *_behind(scope)]}
     # Who started them says what they are: npm starts node.
     for one in list(seen.values()):
-        while one.ppid > 1 and one.ppid in scope.host.processes:
+        while one.ppid > 1 and one.ppid not in seen and one.ppid in scope.host.processes:
             one = scope.host.processes[one.ppid]
             seen[one.pid] = one
     for one in seen.values():

@@ -253,6 +253,15 @@ def test_a_development_server_says_so_itself_or_its_parent_does() -> None:
     assert caused(look("no_development_server", APP, seen=seen)) == "development_server"
 
 
+def test_a_host_that_says_that_processes_are_each_others_parents() -> None:
+    circle = facts(
+        [dataclasses.replace(one, ppid=31 if one.pid == 30 else one.ppid) for one in facts().processes.values()]
+    )
+    assert {one.pid for one in circle.family(30)} == {30, 31}
+    for kind in ("users", "no_development_server", "starts_at_boot"):
+        caused(look(kind, APP, seen=circle))
+
+
 def test_services() -> None:
     assert caused(look("starts_at_boot", APP)) == "ok"
     assert caused(look("starts_at_boot", APP, seen=changed(31, enabled=False))) == "not_enabled"
