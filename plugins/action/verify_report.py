@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import typing as t
 
@@ -14,10 +13,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import DataError
-from ..plugin_utils._verify import _report, _text
+from ..plugin_utils._verify import _report, _results, _text
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "results": {"type": "path", "required": True},
+    "begin": {"type": "bool", "default": False},
     "language": {"type": "str", "choices": list(_text.LANGUAGES), "default": "en"},
     "hints": {"type": "str", "choices": list(_text.HINTS), "default": "cause"},
 }
@@ -34,8 +34,13 @@ class ActionModule(ActionBase):
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         language, hints = options["language"], options["hints"]
         directory = pathlib.Path(options["results"])
+        results = _results.Results(directory)
+        result.update(changed=False, stands=[])
         try:
-            documents = [_read(path) for path in sorted(directory.glob("*.json"))]
+            if options["begin"]:
+                results.begin()
+                return result
+            documents = results.all()
             if not documents:
                 raise DataError("results", f"{directory} has no results; verify_stand writes them")
             for document in documents:
@@ -53,19 +58,9 @@ class ActionModule(ActionBase):
         for line in _report.rows(documents, language):
             self._display.display(line)
         result.update(
-            changed=False,
             stands=[
                 {"name": one["stand"]["name"], "verdict": one["verdict"], "percent": one["percent"]}
                 for one in documents
             ],
         )
         return result
-
-
-def _read(path: pathlib.Path) -> t.Mapping[str, t.Any]:
-    try:
-        return _report.checked(path.name, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(path.name, f"is no JSON: {error}") from error

@@ -7,28 +7,38 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
-import json
+import dataclasses
 import pathlib
 import typing as t
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import DataError
-from ..plugin_utils._verify import _engine, _manifest, _report, _rubric, _text, _work
+from ..plugin_utils._verify import _assignment, _changes, _engine, _manifest, _results, _rubric, _text, _work
 from ..plugin_utils._verify._evidence import Answered, Ask, Facts
+from ..plugin_utils._verify._source import Source, SourceError
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "stand": {"type": "dict", "required": True},
+    "stand": {"type": "dict"},
+    "manifest": {"type": "path"},
+    "repository": {"type": "path"},
     "rubric": {"type": "str", "default": "course"},
     "address": {"type": "str"},
     "token": {"type": "str", "no_log": True},
+    "ports": {"type": "list", "elements": "int", "default": []},
+    "seed": {"type": "str", "no_log": True},
+    "key": {"type": "path", "no_log": False},
+    "changes": {"type": "list", "elements": "str", "choices": list(_changes.CHANGES), "default": []},
     "language": {"type": "str", "choices": list(_text.LANGUAGES), "default": "en"},
     "hints": {"type": "str", "choices": list(_text.HINTS), "default": "cause"},
     "results": {"type": "path"},
+    "resume": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 20},
+    "problem": {"type": "str"},
 }
+#: In the repository, where nothing else says what the stand is.
+MANIFEST = "stand.yml"
 
 
 class ActionModule(ActionBase):
@@ -38,45 +48,98 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
-        _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _validation, options = self.validate_argument_spec(
+            argument_spec=ARGUMENTS,
+            mutually_exclusive=[("stand", "manifest")],
+            required_one_of=[("stand", "manifest", "repository")],
+        )
         variables = task_vars or {}
         name = str(variables.get("inventory_hostname", "stand"))
-        address = options["address"] or str(variables.get("ansible_host", name))
+        everybody = [str(host) for host in variables.get("ansible_play_hosts_all", [name])]
+        self._alone = len(everybody) < 2
         try:
-            rubric = _rubric.load(options["rubric"])
-            stand = _manifest.parse(options["stand"], name, address)
-            given = _engine.Given(options["token"], _work.read(stand.repository) if stand.repository else None)
-            host = _OnHost(self, variables, options["timeout"])
-            document = _engine.examine(rubric, stand, host, given, options["timeout"])
+            results = _results.Results(pathlib.Path(options["results"]), options["key"]) if options["results"] else None
+            document = results.of_this_run(name) if results and options["resume"] else None
+            if document is None:
+                document = self._document(name, options, variables)
+                if results:
+                    results.write(name, document)
         except DataError as error:
             raise AnsibleActionFail(str(error)) from error
-        document["format"] = 1
-        document["stand"] = {"name": stand.name, "host": name, "sites": [site.name for site in stand.sites]}
-        document["checked"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        if options["results"]:
-            _write(pathlib.Path(options["results"]), name, document)
         result.update(
             changed=False,
             verdict=document["verdict"],
             percent=document["percent"],
             first="\n".join(_text.first_cause(document, options["language"], options["hints"])),
             document=document,
-            report={name: options[name] for name in ("results", "language", "hints")},
+            report={key: options[key] for key in ("results", "language", "hints")},
         )
-        for line in _text.summary(document, options["language"], options["hints"]):
+        if self._alone:
+            lines = _text.summary(document, options["language"], options["hints"])
+        else:
+            done = results.done(everybody) if results else 0
+            lines = [_text.progress(document, options["language"], options["hints"], done, len(everybody))]
+        for line in lines:
             self._display.display(line)
         return result
 
+    def _document(self, name: str, options: t.Mapping[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What came of looking at the stand; also where it could not be looked at."""
+        rubric = _rubric.load(options["rubric"])
+        if options["problem"]:
+            return _results.unseen(rubric, name, "no_result", options["problem"])
+        address = options["address"] or str(variables.get("ansible_host", name))
+        stand = _manifest.parse(options["stand"], name, address) if options["stand"] is not None else None
+        # Also those who are not looked at now: somebody may have copied from them.
+        given = _given(name, variables.get("groups", {}).get("all", ()), options)
+        repository = options["repository"] or (stand.repository if stand else None)
+        try:
+            work = _work.read(repository) if repository else None
+            if stand is None:
+                stand = _manifest.read(_written(options["manifest"], repository, work), name, address)
+            host = _OnHost(self, variables, options["timeout"])
+            document = _engine.examine(
+                rubric,
+                stand,
+                host,
+                dataclasses.replace(given, work=work),
+                options["timeout"],
+                () if self._task.check_mode else options["changes"],
+                host,
+                self._say(options["language"]),
+            )
+        except DataError as error:
+            return _results.unseen(rubric, name, "manifest_wrong", str(error))
+        except _engine.Unreachable as error:
+            return _results.unseen(rubric, name, "stand_unreachable", str(error))
+        return _results.stamped(document, stand.name, name, [site.name for site in stand.sites])
 
-def _write(directory: pathlib.Path, name: str, document: dict[str, t.Any]) -> None:
-    """Put the document beside those of other stands; a reader never sees half of one."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        draft = directory / f".{_report.file_name(name)}.json.new"
-        draft.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        draft.rename(directory / f"{_report.file_name(name)}.json")
-    except OSError as error:
-        raise DataError("results", f"{error.filename} cannot be written: {error.strerror}") from error
+    def _say(self, language: str) -> t.Callable[[str, int], None]:
+        def say(step: str, number: int) -> None:
+            if self._alone:
+                self._display.display(_text.step(language, step, number))
+
+        return say
+
+
+def _given(name: str, everybody: t.Sequence[str], options: t.Mapping[str, t.Any]) -> _engine.Given:
+    """What the student's task sheet says, and the tokens of the others."""
+    seed = options["seed"]
+    if seed is None:
+        return _engine.Given(options["token"], ports=tuple(options["ports"]))
+    sheets = {host: _assignment.sheet(seed, host) for host in {name, *everybody}}
+    others = {sheet.token: host for host, sheet in sheets.items() if host != name}
+    return _engine.Given(
+        options["token"] or sheets[name].token, ports=tuple(options["ports"]) or sheets[name].ports, others=others
+    )
+
+
+def _written(manifest: str | None, repository: str | None, work: t.Mapping[str, str] | None) -> Source:
+    if manifest:
+        return Source.read(manifest)
+    if work is None or MANIFEST not in work:
+        raise SourceError(f"{repository}/{MANIFEST}", "the manifest is not there")
+    return Source(MANIFEST, work[MANIFEST])
 
 
 @contextlib.contextmanager
@@ -85,9 +148,7 @@ def _as_agreed() -> t.Iterator[None]:
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError("", f"the host says something else than stand_info would: {type(error).__name__}") from error
+        raise _engine.NotReached(f"it says something else than stand_info would: {type(error).__name__}") from error
 
 
 class _OnHost:
@@ -98,9 +159,9 @@ class _OnHost:
         self._variables = variables
         self._timeout = timeout
 
-    def facts(self) -> Facts | None:
+    def facts(self) -> Facts:
         with _as_agreed():
-            return Facts.of(self._call({"facts": True, "requests": []}))
+            return Facts.of(self._look({"facts": True, "requests": []}))
 
     def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
         arguments = {"facts": False, "requests": [ask.spec() for ask in asks], "timeout": self._timeout}
@@ -112,13 +173,74 @@ class _OnHost:
                     {str(key).lower(): str(value) for key, value in one["headers"].items()},
                     base64.b64decode(one["body"]), bool(one["truncated"]),
                 )
-                for one in self._call(arguments)["answers"]
+                for one in self._look(arguments)["answers"]
             ]  # fmt: skip
 
-    def _call(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        seen = self._action._execute_module(
-            module_name="weblab.stacks.stand_info", module_args=arguments, task_vars=self._variables
+    def stop(self, unit: str) -> list[str]:
+        seen = self._do("stop", {"argv": ["systemctl", "show", "--property=TriggeredBy", "--value", "--", unit]})
+        # The socket first, or a visitor would start the service again.
+        names = [*seen["stdout"].split(), unit]
+        # Whatever becomes of us, the host starts them again.
+        later = ["systemd-run", "--quiet", "--collect", f"--on-active={_changes.PATIENCE * 2:.0f}"]
+        self._do("stop", {"argv": [*later, "systemctl", "start", "--", *names]})
+        self._do("stop", {"argv": ["systemctl", "stop", "--", *names]})
+        return names
+
+    def start(self, units: t.Sequence[str]) -> None:
+        if units:
+            self._do("start", {"argv": ["systemctl", "start", "--", *units]})
+
+    def run(self, command: str) -> tuple[int, str]:
+        environment = "ANSIBLE_NOCOLOR=1 ANSIBLE_FORCE_COLOR=0 ANSIBLE_STDOUT_CALLBACK=default LC_ALL=C.UTF-8"
+        seen = self._module(
+            "ansible.builtin.command", {"_raw_params": f"export {environment}; {command}", "_uses_shell": True}
         )
+        return int(seen.get("rc", 1)), str(seen.get("stdout", ""))
+
+    def reboot(self) -> None:
+        task = self._action._task.copy()
+        task.action = "ansible.builtin.reboot"
+        # The boot's number is that of the machine below, where the host is a container; its first process is its own.
+        task.args = {
+            "boot_time_command": "cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 /proc/1/stat",
+            "test_command": "timeout 120 systemctl is-system-running --wait || true",
+        }
+        action = self._action._shared_loader_obj.action_loader.get(
+            task.action, task=task, connection=self._action._connection, play_context=self._action._play_context,
+            loader=self._action._loader, templar=self._action._templar,
+            shared_loader_obj=self._action._shared_loader_obj,
+        )  # fmt: skip
+        try:
+            seen = action.run(task_vars=self._variables)
+        except AnsibleConnectionFailure as error:
+            raise _changes.ChangeError(f"reboot: {_words(error)}") from error
         if seen.get("failed"):
-            raise DataError("", f"the host could not be looked at: {_text.plain(str(seen.get('msg', '')))[:500]}")
+            raise _changes.ChangeError(f"reboot: {_words(seen.get('msg', ''))}")
+
+    def _look(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        seen = self._module("weblab.stacks.stand_info", arguments)
+        if seen.get("failed"):
+            raise _engine.NotReached(_words(seen.get("msg", "")))
+        return seen
+
+    def _do(self, what: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        try:
+            seen = self._module("ansible.builtin.command", arguments)
+        except _engine.NotReached as error:
+            raise _changes.ChangeError(f"{what}: {error}") from error
+        if seen.get("failed") or seen.get("rc"):
+            raise _changes.ChangeError(f"{what}: {_words(seen.get('stderr') or seen.get('msg', ''))}")
+        return {"stdout": str(seen.get("stdout", ""))}
+
+    def _module(self, name: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        try:
+            seen = self._action._execute_module(module_name=name, module_args=arguments, task_vars=self._variables)
+        except AnsibleConnectionFailure as error:
+            raise _engine.NotReached(_words(error)) from error
+        if seen.get("unreachable"):
+            raise _engine.NotReached(_words(seen.get("msg", "")))
         return t.cast("dict[str, t.Any]", seen)
+
+
+def _words(said: object) -> str:
+    return _text.plain(str(said).strip())[:300]

@@ -21,6 +21,12 @@ options:
     description: The directory of the documents.
     type: path
     required: true
+  begin:
+    description:
+      - Say that a new run begins, and write nothing else. Documents that are there stay, and belong to an earlier run,
+        which is what O(weblab.stacks.verify_stand#module:resume) goes by.
+    type: bool
+    default: false
   language:
     description: Language of the reports.
     type: str

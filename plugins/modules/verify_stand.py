@@ -12,16 +12,25 @@ version_added: 1.0.0
 description:
   - Asks the sites of a stand from the controller, looks at its host by P(weblab.stacks.stand_info#module) and at its
     repository, and judges what was seen by the criteria of a rubric.
-  - Nothing of the stand is run or templated on the controller, and the stand is not changed.
-  - A stand that is not as it should be is a result, and does not fail the task. A manifest or a rubric that is wrong
-    does.
+  - Nothing of the stand is run or templated on the controller, and the stand is not changed unless O(changes) says so.
+  - A stand that is not as it should be is a result, and does not fail the task; nor does one that cannot be reached, or
+    whose manifest, where it is a file, is wrong. A wrong O(stand) or O(rubric) does.
 author:
   - The weblab.stacks maintainers (@weblab-stacks)
 options:
   stand:
-    description: The manifest, spelled as C(verify_stand) of the role P(weblab.stacks.verify#role).
+    description:
+      - The manifest, spelled as C(verify_stand) of the role P(weblab.stacks.verify#role). One of this, O(manifest) and
+        O(repository) is needed.
     type: dict
-    required: true
+  manifest:
+    description: A file of the controller that has the manifest, as C(verify_stand). It is read, and never templated.
+    type: path
+  repository:
+    description:
+      - The work's repository, a directory of the controller, which is read and never run. Its C(stand.yml) is the
+        manifest where there is no other.
+    type: path
   rubric:
     description: V(course), or a file of the controller.
     type: str
@@ -32,6 +41,29 @@ options:
   token:
     description: The text that this student's task sheet wants to be on a page.
     type: str
+  ports:
+    description: The ports of the task sheet.
+    type: list
+    elements: int
+    default: []
+  seed:
+    description:
+      - The teacher's secret, of which the task sheets were made. O(token) and O(ports) are those of the host's sheet
+        then.
+    type: str
+  key:
+    description:
+      - A file of the controller with a private key for Ed25519, in PEM. The document is signed by it.
+    type: path
+  changes:
+    description:
+      - What may be done to the stand. V(stop_backend) stops each site's backend for a moment, V(second_run) runs the
+        command C(again) of the manifest on the host, V(reboot) restarts the host.
+      - None of it in check mode, and none that the rubric has no use for.
+    type: list
+    elements: str
+    choices: [stop_backend, second_run, reboot]
+    default: []
   language:
     description: Language of what is said.
     type: str
@@ -45,10 +77,18 @@ options:
   results:
     description: A directory of the controller, where the document is written under the name of the host.
     type: path
+  resume:
+    description:
+      - Where the run that P(weblab.stacks.verify_report#module) began has a document of this host, return it as it is.
+    type: bool
+    default: false
   timeout:
     description: Seconds for each of a few rounds of requests.
     type: float
     default: 20
+  problem:
+    description: Why there is no verdict. The stand is not looked at, and its document says this.
+    type: str
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
@@ -56,7 +96,7 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
     support: N/A
-    details: It changes nothing.
+    details: What it does to a stand by O(changes), it undoes.
 seealso:
   - module: weblab.stacks.stand_info
   - module: weblab.stacks.endpoint_probe

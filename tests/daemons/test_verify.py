@@ -12,21 +12,33 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import typing as t
 
 import pytest
-from stands import BROKEN, FILES, MANIFEST, PACKAGES, REPOSITORY, UNITS, Broken
+import yaml
+from stands import (
+    API_SERVICE,
+    BROKEN,
+    FILES,
+    MANIFEST,
+    NGINX_SHOP,
+    PACKAGES,
+    REPOSITORY,
+    SHOP_PY,
+    UNITS,
+    Broken,
+)
 
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import _engine, _manifest, _rubric, _work
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import Answered, Ask, Facts
+from playbooks import ROOT, Run, play
 from playbooks import Stand as Player
 
 if t.TYPE_CHECKING:
     from conftest import Host, NewHost
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 PLUGINS = "ansible_collections/weblab/stacks/plugins"
 #: Runs the module's engine with the host's own Python.
@@ -74,7 +86,7 @@ class ByHand:
         given = json.dumps({"requests": requests, "timeout": 10, "facts": facts})
         return t.cast("dict[str, t.Any]", json.loads(self.host.run("python3", "-c", LOOK, stdin=given).stdout))
 
-    def facts(self) -> Facts | None:
+    def facts(self) -> Facts:
         return Facts.of(self.look([], True))
 
     def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
@@ -191,7 +203,7 @@ def test_the_playbook_says_it_in_the_readers_language(stand: ByHand, tmp_path: p
     assert "stand: принято, 100 %" in good.output
     written = json.loads((tmp_path / "results" / "stand.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "accepted"
-    made = {path.name for path in (tmp_path / "results").iterdir()}
+    made = {path.name for path in (tmp_path / "results").glob("[!.]*")}
     assert made == {"stand.json", "stand.html", "stand.xml", "stand.txt", "class.csv", "class.html"}
     broken = BROKEN["a socket for everybody (PHP-FPM)"]
     stand.write(broken.edits)
@@ -200,3 +212,223 @@ def test_the_playbook_says_it_in_the_readers_language(stand: ByHand, tmp_path: p
     assert "/run/php/blog.sock режим 0666" in bad.text
     # The reports are there all the same.
     assert "/run/php/blog.sock" in (tmp_path / "results" / "stand.html").read_text(encoding="utf-8")
+
+
+# --- a class ------------------------------------------------------------------------------------
+
+SEED = "a-seed-of-more-than-sixteen-letters"
+
+
+class Class:
+    """Four students: one whose stand is right, one with a wrong manifest, one who is away, one whose host lies."""
+
+    def __init__(self, stand: ByHand, liar: Host, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.results = directory / "results"
+        # Of the containers' own network, where nobody has it.
+        away = re.sub(r"\d+\.\d+$", "255.254", stand.address)
+        addresses = {"anna": stand.address, "boris": stand.address, "clara": away, "dora": stand.address}
+        containers = {"anna": stand.host.name, "boris": stand.host.name, "clara": "weblab-nobody", "dora": liar.name}
+        work = stand.repository(Broken({}))
+        manifest = stand.manifest(Broken({}))
+        for name in containers:
+            shutil.copytree(work, directory / "repositories" / name)
+            # Where its author says that the work is does not count.
+            text = yaml.safe_dump({"verify_stand": {**manifest, "repository": "/etc"}})
+            (directory / "repositories" / name / "stand.yml").write_text(text, encoding="utf-8")
+        (directory / "repositories" / "boris" / "stand.yml").write_text(
+            "verify_stand:\n  name: \"{{ lookup('pipe', 'touch " + str(directory / "owned") + "') }}\"\n  sites: []\n",
+            encoding="utf-8",
+        )
+        lines = ["name,address,repository", *(f"{name},{address},{name}" for name, address in addresses.items())]
+        (directory / "class.csv").write_text("\n".join(lines), encoding="utf-8")
+        (directory / "class.yml").write_text("plugin: weblab.stacks.stands\ncsv: class.csv\n", encoding="utf-8")
+        variables: dict[str, t.Any] = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_docker_host": "{{ containers[inventory_hostname] }}",
+            "containers": containers,
+            "verify_results": str(self.results),
+            "verify_timeout": 5,
+            "verify_deadline": 30,
+        }
+        (directory / "group_vars").mkdir()
+        (directory / "group_vars" / "stands.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
+
+    def play(self, playbook: str, *options: str) -> Run:
+        return play(self.directory / "class.yml", ROOT / "playbooks" / f"{playbook}.yml", *options)
+
+    def documents(self) -> dict[str, t.Any]:
+        return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self.results.glob("*.json")}
+
+
+@pytest.fixture
+def course(stand: ByHand, new_host: NewHost, tmp_path: pathlib.Path) -> Class:
+    stand.write()
+    liar = new_host("verify-liar", "bookworm")
+    # Whoever runs Python there waits for ever.
+    liar.shell("printf '#!/bin/sh\\nexec sleep 600\\n' > /usr/local/bin/python3; chmod +x /usr/local/bin/python3")
+    made = Class(stand, liar, tmp_path)
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "dora.yml").write_text("ansible_python_interpreter: /usr/local/bin/python3\n")
+    return made
+
+
+def test_a_class_in_one_command(course: Class) -> None:
+    key, public = course.directory / "teacher.key", course.directory / "teacher.pub"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    done = course.play("verify", "-e", f"verify_key={key}")
+    assert done.code != 0
+    found = course.documents()
+    assert {name: one["verdict"] for name, one in found.items()} == {
+        "anna": "accepted", "boris": "undecided", "clara": "undecided", "dora": "undecided",
+    }, done.output  # fmt: skip
+    problems = {name: one["problem"] and one["problem"]["cause"] for name, one in found.items()}
+    assert problems == {"anna": None, "boris": "manifest_wrong", "clara": "stand_unreachable", "dora": "no_result"}
+    assert "stand.yml:3: verify_stand.sites" in found["boris"]["problem"]["facts"]["reason"]
+    assert not (course.directory / "owned").exists()
+    # Every stand says when it is done, and how many are.
+    for number in range(1, 5):
+        assert f"[{number}/4] " in done.output
+    assert "/4] anna: accepted, 100 %" in done.output
+    table = (course.results / "class.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert [",".join(line.split(",")[:3]) for line in table[1:]] == [
+        "anna,accepted,100", "boris,undecided,0", "clara,undecided,0", "dora,undecided,0",
+    ]  # fmt: skip
+    for name in found:
+        assert f'href="{name}.html"' in (course.results / "class.html").read_text(encoding="utf-8")
+        assert (course.results / f"{name}.html").is_file()
+
+    # Interrupted before boris was looked at: only he is, and the others' documents stay as they are.
+    (course.results / "boris.json").unlink()
+    again = course.play("verify", "-e", f"verify_key={key}", "-e", "verify_resume=true")
+    assert again.code != 0
+    later = course.documents()
+    assert {name for name in found if found[name] != later[name]} == {"boris"}
+
+    options = ["-e", f"verify_results={course.results}", "-e", f"verify_public_key={public}"]
+    good = course.play("check_signature", *options)
+    assert good.code == 0, good.output
+    text = (course.results / "boris.json").read_text(encoding="utf-8")
+    (course.results / "boris.json").write_text(text.replace("undecided", "accepted"), encoding="utf-8")
+    forged = course.play("check_signature", *options)
+    assert forged.code != 0
+    assert "boris.json: bad" in forged.output
+    assert "anna.json: good" in forged.output
+
+
+def test_a_task_sheet_is_one_students_own(course: Class, stand: ByHand) -> None:
+    """Each gets other ports and another token, and the page of somebody who has copied names whose work it is."""
+    made = course.play("assignment", "-e", f"verify_seed={SEED}")
+    assert made.code == 0, made.output
+    sheets = {path.stem: path.read_text(encoding="utf-8") for path in (course.results / "sheets").iterdir()}
+    assert sheets.keys() == {"anna", "boris", "clara", "dora"}
+    tokens = {name: re.findall(r"\| token \| `(\w+)` \|", text)[0] for name, text in sheets.items()}
+    assert len(set(tokens.values())) == 4
+    # The manifest of the sheet is one.
+    (skeleton,) = re.findall(r"```yaml\n(.*?)```", sheets["anna"], re.DOTALL)
+    ports = [site["port"] for site in yaml.safe_load(skeleton)["verify_stand"]["sites"]]
+    assert f"| ports | {', '.join(map(str, ports))} |" in sheets["anna"]
+
+    manifest = stand.manifest(Broken({}))
+    manifest["sites"][0]["token"] = "/token"
+    path = course.directory / "repositories" / "anna" / "stand.yml"
+    path.write_text(yaml.safe_dump({"verify_stand": manifest}), encoding="utf-8")
+    for whose, cause in (("anna", ""), ("boris", "token_of_another"), ("nobody", "token_missing")):
+        text = tokens.get(whose, "x")
+        stand.write(
+            [(SHOP_PY, 'if path == "/pid"', f'if path == "/token":\n        body = "{text}"\n    elif path == "/pid"')]
+        )
+        course.play("verify", "-e", f"verify_seed={SEED}", "--limit", "anna")
+        missing = named(course.documents()["anna"])
+        # The stand is not on the sheet's ports.
+        assert missing.pop("own_ports") == {"other_ports"}
+        assert missing == ({"own_token": {cause}} if cause else {})
+    stand.write()
+
+
+# --- what changes a stand -----------------------------------------------------------------------
+
+PLAY = """\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Shop | Its motto
+      ansible.builtin.copy:
+        content: "cheap"
+        dest: /srv/shop/motto
+        mode: "0644"
+    - name: Shop | Its clock
+      ansible.builtin.command: date
+      changed_when: CHANGED
+"""
+
+
+def test_what_changes_a_stand_is_done_when_it_is_asked_for(stand: ByHand, tmp_path: pathlib.Path) -> None:
+    stand.write()
+    stand.host.shell(
+        "command -v ansible-playbook || apt-get install -y -q --no-install-recommends ansible-core >/dev/null"
+    )
+    subprocess.run(
+        ["docker", "update", "--restart", "unless-stopped", stand.host.name], check=True, capture_output=True
+    )
+    player = Player(stand.host.name, tmp_path)
+
+    def verdict(*changes: str, again: str = "ansible-playbook /srv/site.yml") -> dict[str, t.Any]:
+        manifest = {**stand.manifest(Broken({})), "again": again}
+        done = player.play(
+            "verify",
+            {
+                "verify_results": str(tmp_path / "results"), "verify_address": stand.address, "verify_stand": manifest,
+                "verify_changes": list(changes),
+            },
+        )  # fmt: skip
+        path = tmp_path / "results" / "stand.json"
+        assert path.exists(), done.output
+        return t.cast("dict[str, t.Any]", json.loads(path.read_text(encoding="utf-8")))
+
+    def states(document: dict[str, t.Any]) -> dict[str, str]:
+        return {one["id"]: one["state"] for one in document["sections"][-1]["criteria"]}
+
+    stand.host.run("install", "-D", "-m", "0644", "/dev/stdin", "/srv/site.yml", stdin=PLAY.replace("CHANGED", "false"))
+    begun = stand.host.shell("cut -d ' ' -f 22 /proc/1/stat").stdout
+    assert states(verdict()) == dict.fromkeys(("stops_alone", "second_run", "back_after_reboot"), "not_applicable")
+    assert stand.host.shell("cut -d ' ' -f 22 /proc/1/stat").stdout == begun
+    assert stand.host.shell("test -e /srv/shop/motto", check=False).returncode == 1
+
+    # The first run of the play changes something, the second nothing.
+    document = verdict("second_run")
+    assert named(document) == {"second_run": {"second_run_changes"}}
+    (result,) = (one for one in document["sections"][-1]["criteria"] if one["id"] == "second_run")
+    assert result["results"][0]["facts"] == {"changed": "1", "tasks": "Shop | Its motto"}
+    document = verdict("second_run", "stop_backend", "reboot")
+    assert named(document) == {}, document
+    assert states(document) == dict.fromkeys(("stops_alone", "second_run", "back_after_reboot"), "ok")
+    assert stand.host.shell("cut -d ' ' -f 22 /proc/1/stat").stdout != begun
+
+    # Mistakes of each sort: a play that fails, a page that outlives its backend, a site that needs another one's
+    # service, and one that is not started at boot.
+    assert named(verdict("second_run", again="ansible-playbook /srv/none.yml")) == {"second_run": {"second_run_failed"}}
+    assert named(verdict("second_run", again="true")) == {"second_run": {"second_run_says_nothing"}}
+    stand.host.run("install", "-D", "-m", "0644", "/dev/stdin", "/srv/site.yml", stdin=PLAY.replace("CHANGED", "true"))
+    assert named(verdict("second_run")) == {"second_run": {"second_run_changes"}}
+    stand.write(
+        [
+            (
+                NGINX_SHOP,
+                "location / {",
+                "error_page 502 =200 @copy;\n    location @copy { return 200 'a copy'; }\n    location / {",
+            )
+        ]
+    )
+    assert named(verdict("stop_backend")) == {"stops_alone": {"answers_without_backend"}}
+    stand.write([(API_SERVICE, "[Service]", "BindsTo=shop.service\n[Service]")])
+    assert named(verdict("stop_backend")) == {"stops_alone": {"stops_others"}}
+    # It is as it was before.
+    assert named(verdict()) == {}
+    stand.write()
+    stand.sh("systemctl disable --quiet api")
+    document = verdict("reboot")
+    assert named(document) == {"starts_at_boot": {"not_enabled"}, "back_after_reboot": {"not_back"}}
+    stand.sh("systemctl enable --quiet --now api")
+    assert named(verdict()) == {}

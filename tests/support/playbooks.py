@@ -37,6 +37,20 @@ class Run:
         return sum(map(int, found))
 
 
+def play(inventory: pathlib.Path, playbook: pathlib.Path, *options: str) -> Run:
+    """Run a playbook with an inventory."""
+    done = subprocess.run(
+        [pathlib.Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook, *options],
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout + done.stderr)
+
+
 class Stand:
     """A host with variables, and a directory for the inventory."""
 
@@ -54,16 +68,7 @@ class Stand:
         else:
             path = self.directory / "play.json"
             path.write_text(json.dumps(playbook), encoding="utf-8")
-        done = subprocess.run(
-            [pathlib.Path(sys.executable).parent / "ansible-playbook", "-i", inventory, path, *options],
-            cwd=ROOT,
-            env={**os.environ, "NO_COLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout + done.stderr)
+        return play(inventory, path, *options)
 
     def site(self, sites: list[t.Any], *options: str) -> Run:
         return self.play("site", {"weblab_sites": sites}, *options)

@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import secrets
 import typing as t
 
 from ...module_utils._probe import ask_all
+from . import _changes
 from ._evidence import MAX_BODY, Answered, Ask, Facts
 from ._judge import document, judge, subjects
 from ._kinds import Scope
@@ -21,11 +23,22 @@ if t.TYPE_CHECKING:
     from ._rubric import Criterion, Rubric
 
 
+class NotReached(Exception):
+    """Nobody gets to the host; the text says why."""
+
+
+class Unreachable(Exception):
+    """Neither the host can be looked at nor any site of it: that is no verdict on the work."""
+
+
 class Host(t.Protocol):
     """The way to the stand's host."""
 
-    def facts(self) -> Facts | None:
-        """What the host says of itself; None where nobody gets there."""
+    def facts(self) -> Facts:
+        """What the host says of itself.
+
+        :raises NotReached: nobody gets there.
+        """
 
     def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
         """Answers to requests that are sent on the host."""
@@ -37,16 +50,10 @@ class Given:
 
     token: str | None = None
     work: t.Mapping[str, str] | None = None
-
-
-class Nobody:
-    """The way to a host that can only be looked at from outside."""
-
-    def facts(self) -> Facts | None:
-        return None
-
-    def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
-        return [Answered("unreachable", "the host is looked at from outside only") for _ask in asks]
+    #: Of the task sheet; nothing where there was none.
+    ports: tuple[int, ...] = ()
+    #: Tokens of other students, and whose they are.
+    others: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def from_controller(asks: t.Sequence[Ask], timeout: float) -> list[Answered]:
@@ -65,35 +72,69 @@ def answered(cause: str, message: str, answer: t.Any) -> Answered:
     return Answered("", "", answer.status, headers, answer.body, answer.truncated)
 
 
+def _on_host(host: Host, asks: t.Sequence[Ask]) -> list[Answered]:
+    try:
+        return host.ask(asks)
+    except NotReached as error:
+        return [Answered("unreachable", str(error)) for _ask in asks]
+
+
+def _quiet(step: str, number: int) -> None:
+    """Nobody watches."""
+
+
 def examine(
-    rubric: Rubric, stand: Stand, host: Host, given: Given = Given(), timeout: float = 20.0
+    rubric: Rubric,
+    stand: Stand,
+    host: Host,
+    given: Given = Given(),
+    timeout: float = 20.0,
+    changes: t.Collection[str] = (),
+    hands: _changes.Hands | None = None,
+    say: t.Callable[[str, int], None] = _quiet,
 ) -> dict[str, t.Any]:
     """Look at the stand, and return the document of the verdict.
 
     :param timeout: seconds for each round of requests.
+    :param changes: what may be done to the stand, of CHANGES; it is done where the rubric has a use for it.
+    :param hands: do it.
+    :param say: is told each step, and how many things it has.
+    :raises Unreachable: nothing of the stand can be seen.
     """
-    facts = host.facts()
+    say("step_host", 0)
+    facts: Facts | None = None
+    reason = ""
+    try:
+        facts = host.facts()
+    except NotReached as error:
+        reason = str(error)
     nonces = {site.name: secrets.token_hex(8) for site in stand.sites}
     whole = secrets.token_hex(8)
+    answers: dict[Ask, Answered] = {}
+    changed: dict[str, t.Any] = {}
 
-    def scope(criterion: Criterion, site: Site | None) -> Scope:
+    def scope(criterion: Criterion | None, site: Site | None) -> Scope:
         return Scope(
             stand,
             site,
-            criterion.options,
+            criterion.options if criterion else {},
             nonces[site.name] if site else whole,
             given.token,
             facts,
             answers,
             given.work,
+            changed,
+            reason,
+            given.ports,
+            given.others,
         )
 
-    answers: dict[Ask, Answered] = {}
     wanted: dict[Ask, None] = {}
     for criterion in rubric.criteria.values():
         if not (criterion.kind.host and facts is None):
             for site in subjects(criterion, stand.sites):
                 wanted.update(dict.fromkeys(criterion.kind.asks(scope(criterion, site))))
+    say("step_asks", len(wanted))
     for number in sorted({ask.round for ask in wanted}):
         asks = [ask for ask in wanted if ask.round == number]
         # Who has not let anybody in is not waited for once more.
@@ -105,5 +146,12 @@ def examine(
         if outside:
             answers.update(zip(outside, from_controller(outside, timeout)))
         if inside:
-            answers.update(zip(inside, host.ask(inside)))
+            answers.update(zip(inside, _on_host(host, inside)))
+    if facts is None and not any(answer.came for answer in answers.values()):
+        raise Unreachable(reason)
+    todo = [name for name in {one.kind.change: None for one in rubric.criteria.values()} if name in changes]
+    if todo and hands is not None and facts is not None:
+        say("step_changes", len(todo))
+        visit = functools.partial(from_controller, timeout=timeout)
+        changed.update(_changes.change(todo, stand, hands, lambda site: scope(None, site), visit))
     return document(rubric, stand.sites, judge(rubric, stand.sites, scope))

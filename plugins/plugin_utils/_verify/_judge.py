@@ -54,7 +54,7 @@ def _missing_need(criterion: Criterion, name: Subject, results: Results) -> Outc
 def _outcome(criterion: Criterion, scope: t.Callable[[Criterion, Site | None], Scope], site: Site | None) -> Outcome:
     looked_at = scope(criterion, site)
     if criterion.kind.host and looked_at.facts is None:
-        return unknown("host_not_seen")
+        return unknown("host_not_seen", reason=looked_at.unseen)
     if criterion.kind.work and looked_at.work is None and criterion.kind.name != "repository":
         return not_applicable("no_repository_given")
     try:

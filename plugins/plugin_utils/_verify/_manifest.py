@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
 from .._spec import checked, role_options
+from ._source import Source, SourceError
 
 #: served_by -> the protocol of the backend; those without one are a part of the front server.
 PROTOCOLS = {"php_fpm": "fastcgi", "fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "http"}
@@ -53,6 +55,24 @@ class Stand:
     names: tuple[str, ...] = ()
     starts: str = "systemd"
     repository: str | None = None
+    #: A command of the host that sets the stand up again.
+    again: str | None = None
+
+
+def read(source: Source, name: str, address: str) -> Stand:
+    """The stand of a file, which its author may also give to Ansible as ``-e @stand.yml``. Nothing in it is templated.
+
+    What it says of a repository is not followed: it would be a path of whoever looks at the stand.
+
+    :raises SourceError: with the line of what is wrong.
+    """
+    if not isinstance(source.data, dict) or "verify_stand" not in source.data:
+        raise SourceError(source.name, "begins with `verify_stand:`, and this does not")
+    try:
+        return dataclasses.replace(parse(source.data["verify_stand"], name, address), repository=None)
+    except DataError as error:
+        path = [int(word) if word.isdigit() else word for word in re.findall(r"[^.\[\]]+", error.where)]
+        raise source.mistake(path, error.problem) from error
 
 
 def parse(data: t.Any, name: str, address: str) -> Stand:
@@ -91,4 +111,5 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
         tuple(given["names"]),
         given["starts"],
         given.get("repository"),
+        given.get("again"),
     )

@@ -22,7 +22,7 @@ import xml.etree.ElementTree as ET
 import jinja2
 
 from ._source import ROLE, SourceError, conforms
-from ._text import catalogue, first_cause, plain, sentence
+from ._text import catalogue, first_cause, headline, plain, sentence
 
 Document = t.Mapping[str, t.Any]
 
@@ -55,9 +55,15 @@ def rows(documents: t.Sequence[Document], language: str) -> list[str]:
     widest = max(map(len, names), default=0)
     return [
         f"{name:<{widest}}  {document['percent']:5g} %  {words[document['verdict']]}"
-        + (f" ({document['first']['criterion']})" if document["first"] else "")
+        + (f" ({_first(document)})" if _first(document) else "")
         for name, document in zip(names, documents)
     ]
+
+
+def _first(document: Document) -> str:
+    """What is to be mended first, in a word."""
+    named = document["problem"] or document["first"] or {}
+    return str(named.get("cause") or named.get("criterion") or "")
 
 
 def criteria(document: Document) -> list[t.Mapping[str, t.Any]]:
@@ -74,8 +80,7 @@ def table(documents: t.Sequence[Document], language: str) -> str:
     writer.writerow([words["stand"], words["verdict"], "%", words["first"], *names])
     for document in documents:
         earned = {one["id"]: f"{one['earned']:g}" for one in criteria(document)}
-        first = document["first"]["criterion"] if document["first"] else ""
-        row = [document["stand"]["name"], words[document["verdict"]], f"{document['percent']:g}", first]
+        row = [document["stand"]["name"], words[document["verdict"]], f"{document['percent']:g}", _first(document)]
         writer.writerow([*map(_cell, row), *(earned.get(name, "") for name in names)])
     return out.getvalue()
 
@@ -88,6 +93,11 @@ def _cell(text: str) -> str:
 def junit(document: Document, language: str) -> str:
     """JUnit's XML: a suite for each section, a case for each criterion and site."""
     root = ET.Element("testsuites", name=plain(document["stand"]["name"]))
+    if document["problem"]:
+        suite = ET.SubElement(root, "testsuite", name="stand", tests="1", failures="0", errors="1", skipped="0")
+        case = ET.SubElement(suite, "testcase", classname=document["rubric"], name="stand")
+        message = first_cause(document, language, "cause")[0]
+        ET.SubElement(case, "error", message=message, type=document["problem"]["cause"])
     for section in document["sections"]:
         suite = ET.SubElement(root, "testsuite", name=plain(section["title"][language]))
         counts = collections.Counter[str]()
@@ -115,7 +125,7 @@ def junit(document: Document, language: str) -> str:
 def chat(document: Document, language: str, hints: str) -> str:
     """A few lines to paste where the homework is talked about."""
     words = catalogue(language)["words"]
-    lines = [f"{plain(document['stand']['name'])}: {words[document['verdict']]}, {document['percent']:g} %"]
+    lines = [headline(document, language)]
     lines += first_cause(document, language, hints)
     others = [
         plain(one["missing"].get(language) or one["text"][language])
@@ -133,7 +143,7 @@ def _templates() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(plain=plain, file_name=file_name)
+    made.filters.update(plain=plain, file_name=file_name, first=_first)
     return made
 
 

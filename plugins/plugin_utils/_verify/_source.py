@@ -31,13 +31,24 @@ class SourceError(DataError):
     """A file that its author must correct; ``where`` is its name and line."""
 
 
+#: Bytes of a file. Nobody writes more by hand.
+MAX_SOURCE = 256 * 1024
+
+
 class Source:
-    """A YAML file, and the lines of its values."""
+    """A YAML file, and the lines of its values. Its author may be anybody: it is bounded, and has no aliases."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self._lines: dict[Path, int] = {}
+        if len(text) > MAX_SOURCE:
+            raise SourceError(name, f"has more than {MAX_SOURCE // 1024} KiB")
         try:
+            # A few aliases of aliases are a thousand million values.
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                if isinstance(event, yaml.AliasEvent):
+                    number = event.start_mark.line + 1 if event.start_mark else 1
+                    raise SourceError(f"{name}:{number}", "aliases (*) are not read here")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             if root is None:
                 raise SourceError(name, "the file is empty")
@@ -47,14 +58,17 @@ class Source:
             mark = error.problem_mark or error.context_mark
             line = f":{mark.line + 1}" if mark else ""
             raise SourceError(f"{name}{line}", f"not YAML: {error.problem or error.context}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            if isinstance(error, DataError):
+                raise
             raise SourceError(name, f"not YAML: {error}") from error
 
     @classmethod
     def read(cls, path: str | pathlib.Path) -> Source:
         """Read a file of the controller."""
         try:
-            return cls(str(path), pathlib.Path(path).read_text(encoding="utf-8"))
+            with open(path, encoding="utf-8") as file:
+                return cls(str(path), file.read(MAX_SOURCE + 1))
         except OSError as error:
             raise SourceError(str(path), f"cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:

@@ -52,7 +52,7 @@ def sentence(language: str, cause: str, part: str, facts: t.Mapping[str, str]) -
 def summary(document: t.Mapping[str, t.Any], language: str, hints: str) -> list[str]:
     """The document as lines for a console: a checklist, and the first real cause."""
     words = catalogue(language)["words"]
-    lines = []
+    lines: list[str] = []
     for section in document["sections"]:
         lines += ["", plain(section["title"][language])]
         for criterion in section["criteria"]:
@@ -64,13 +64,33 @@ def summary(document: t.Mapping[str, t.Any], language: str, hints: str) -> list[
                         lines.append(
                             f"  {'':{_widest(words)}}    {site}{sentence(language, one['cause'], 'seen', one['facts'])}"
                         )
-    lines += ["", f"{plain(document['stand']['name'])}: {words[document['verdict']]}, {document['percent']:g} %"]
+    lines += ["", headline(document, language)]
     lines += [f"  {line}" for line in first_cause(document, language, hints)]
     return lines
 
 
+def headline(document: t.Mapping[str, t.Any], language: str) -> str:
+    """Whose stand it is, and what it is worth."""
+    verdict = catalogue(language)["words"][document["verdict"]]
+    return f"{plain(document['stand']['name'])}: {verdict}, {document['percent']:g} %"
+
+
+def progress(document: t.Mapping[str, t.Any], language: str, hints: str, done: int, of: int) -> str:
+    """One stand of many as one line."""
+    first = first_cause(document, language, hints)[:1]
+    return f"[{done}/{of}] {'. '.join([headline(document, language), *first])}"
+
+
+def step(language: str, name: str, number: int) -> str:
+    """What is being done, for somebody who waits."""
+    return str(catalogue(language)["words"][name]).format(number=number)
+
+
 def first_cause(document: t.Mapping[str, t.Any], language: str, hints: str) -> list[str]:
-    """What to mend first: expected beside seen."""
+    """What to mend first: expected beside seen; or why nothing could be seen."""
+    problem = document["problem"]
+    if problem is not None:
+        return [sentence(language, problem["cause"], "seen", problem["facts"])]
     first = document["first"]
     if first is None or hints == "none":
         return []

@@ -77,6 +77,14 @@ class Scope:
     answers: t.Mapping[Ask, Answered] = dataclasses.field(default_factory=dict)
     #: Path -> text of the repository's files; None where there is none.
     work: t.Mapping[str, str] | None = None
+    #: Name of a change that was made -> what was seen then.
+    changes: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    #: Why there are no facts.
+    unseen: str = ""
+    #: The task sheet's; nothing where there was none.
+    ports: tuple[int, ...] = ()
+    #: Tokens of other students, and whose they are.
+    others: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def site(self) -> Site:
@@ -114,6 +122,8 @@ class Kind:
     work: bool
     #: With their defaults, whose types they have.
     options: t.Mapping[str, t.Any]
+    #: What must be done to the stand for it.
+    change: str = ""
 
 
 KINDS: dict[str, Kind] = {}
@@ -125,13 +135,14 @@ def kind(
     asks: Asks = lambda scope: (),
     host: bool = False,
     work: bool = False,
+    change: str = "",
     **options: t.Any,
 ) -> t.Callable[[Judge], Judge]:
     """Make the function the judge of a kind of its name."""
 
     def register(judge: Judge) -> Judge:
         name = judge.__name__
-        KINDS[name] = Kind(name, about, judge, asks, host, work, options)
+        KINDS[name] = Kind(name, about, judge, asks, host, work, options, change)
         return judge
 
     return register

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+import urllib.parse
 
 from .._evidence import Answered, Ask
 from . import Outcome, Scope, failed, kind, not_applicable, ok
@@ -212,10 +213,27 @@ def own_token(scope: Scope) -> Outcome:
         return not_applicable("no_task_sheet")
     if scope.site.token is None:
         return not_applicable("no_token_in_manifest")
+    if scope.token in urllib.parse.unquote_plus(scope.site.token):
+        # An echo would say it as well.
+        return failed("token_in_path", path=scope.site.token)
     (ask,) = _token(scope)
     if (outcome := no_answer(scope.answers[ask], ask.path)) is not None:
         return outcome
-    return ok() if scope.token in scope.answers[ask].text else failed("token_missing", path=ask.path)
+    text = scope.answers[ask].text
+    if scope.token in text:
+        return ok()
+    whose = next((name for token, name in scope.others.items() if token in text), None)
+    return failed("token_of_another", path=ask.path, whose=whose) if whose else failed("token_missing", path=ask.path)
+
+
+@kind("stand")
+def own_ports(scope: Scope) -> Outcome:
+    """The sites are on the ports of this student's task sheet."""
+    if not scope.ports:
+        return not_applicable("no_task_sheet")
+    others = [site.port for site in scope.stand.sites if site.port not in scope.ports]
+    wanted = ", ".join(map(str, scope.ports))
+    return failed("other_ports", ports=", ".join(map(str, others)), wanted=wanted) if others else ok(ports=wanted)
 
 
 @kind("site", asks=_own_page)

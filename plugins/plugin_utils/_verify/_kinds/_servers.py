@@ -82,7 +82,7 @@ def makers(scope: Scope) -> list[Process]:
     return list({one.pid: one for pid in pids for one in facts.family(pid)}.values())
 
 
-def _behind(scope: Scope) -> list[Process]:
+def behind(scope: Scope) -> list[Process]:
     """Who accepts on the site's port; of a container, who does so inside of it."""
     facts = scope.host
     found = facts.listening_on(scope.site.port)
@@ -103,7 +103,7 @@ def front_server(scope: Scope) -> Outcome:
     wanted = scope.site.front
     if wanted == "none":
         return not_applicable("no_front")
-    found = _behind(scope)
+    found = behind(scope)
     if not found:
         return failed("nobody_listens", port=scope.site.port)
     if any(_named(one, FRONTS[wanted]) for one in found):
@@ -151,7 +151,7 @@ def backends_closed(scope: Scope) -> Outcome:
 def users(scope: Scope) -> Outcome:
     """No process that makes pages or speaks to visitors is root; only those that start and stop them are."""
     facts = scope.host
-    front = [one for process in _behind(scope) for one in facts.family(process.pid)]
+    front = [one for process in behind(scope) for one in facts.family(process.pid)]
     everybody = {one.pid: one for one in [*front, *makers(scope)] if one.name != "docker-proxy"}
     if not everybody:
         return unknown("no_processes_seen")
@@ -187,7 +187,7 @@ def _direct(scope: Scope, path: str | None = None, number: int = 0) -> list[Ask]
 @kind("site", asks=_direct, host=True)
 def no_development_server(scope: Scope) -> Outcome:
     """The page is not made by a server that is meant for the machine of whoever writes the program."""
-    seen = {one.pid: one for one in [*makers(scope), *_behind(scope)]}
+    seen = {one.pid: one for one in [*makers(scope), *behind(scope)]}
     # Who started them says what they are: npm starts node.
     for one in list(seen.values()):
         while one.ppid > 1 and one.ppid not in seen and one.ppid in scope.host.processes:
@@ -208,7 +208,7 @@ def starts_at_boot(scope: Scope) -> Outcome:
     """What serves the site is a service that is started at boot."""
     if scope.stand.starts == "compose":
         return not_applicable("compose_starts")
-    everybody = {one.pid: one for one in [*_behind(scope), *makers(scope)]}
+    everybody = {one.pid: one for one in [*behind(scope), *makers(scope)]}
     if not everybody:
         return unknown("no_processes_seen")
     for one in everybody.values():

@@ -173,6 +173,27 @@ def test_the_token_of_the_task_sheet() -> None:
     assert caused(look("own_token", mine)) == "no_task_sheet"
 
 
+def test_the_token_of_somebody_else() -> None:
+    site = dataclasses.replace(APP, token="/token")
+    given: dict[str, t.Any] = {"token": "mine", "others": {"hers": "anna"}}
+    for body, cause in (("mine", "ok"), ("mine hers", "ok"), ("hers", "token_of_another"), ("none", "token_missing")):
+        outcome = look("own_token", site, answer=lambda _ask, body=body: page(body), **given)  # type: ignore[misc]
+        assert caused(outcome) == cause
+    assert look("own_token", site, answer=lambda _ask: page("hers"), **given).facts["whose"] == "anna"
+
+
+def test_a_token_that_is_only_echoed() -> None:
+    for path in ("/?q=mine", "/?q=%6dine"):
+        site = dataclasses.replace(APP, token=path)
+        assert caused(look("own_token", site, answer=lambda _ask: page("mine"), token="mine")) == "token_in_path"
+
+
+def test_the_ports_of_the_task_sheet() -> None:
+    assert caused(look("own_ports")) == "no_task_sheet"
+    assert caused(look("own_ports", ports=(8081, 8083, 8090))) == "ok"
+    assert caused(look("own_ports", ports=(8081, 8082))) == "other_ports"
+
+
 # --- servers ------------------------------------------------------------------------------------
 
 
@@ -402,3 +423,37 @@ def test_work_that_is_not(kind: str, edits: dict[str, str | None], cause: str) -
 def test_no_work_at_all() -> None:
     assert caused(look("repository")) == "no_repository"
     assert caused(look("repository", work={})) == "empty_repository"
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+RUN = {"code": 0, "recaps": 1, "changed": 0, "failed": 0, "tasks": []}
+STOPPED = {"units": ["shop.service"], "status": 502, "others": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "seen", "cause"),
+    [
+        ("second_run", RUN, "ok"),
+        ("second_run", RUN | {"changed": 2, "tasks": ["a", "b"]}, "second_run_changes"),
+        ("second_run", RUN | {"failed": 1, "code": 2, "tasks": ["a"]}, "second_run_failed"),
+        ("second_run", RUN | {"code": 127, "recaps": 0}, "second_run_failed"),
+        ("second_run", RUN | {"recaps": 0}, "second_run_says_nothing"),
+        ("second_run", {"missing": True}, "no_again_in_manifest"),
+        ("second_run", {"error": "no route"}, "change_failed"),
+        ("reboot", {"status": {"shop": 200}}, "ok"),
+        ("reboot", {"status": {"shop": 502}}, "not_back"),
+        ("reboot", {"status": {"shop": None}}, "not_back"),
+        ("reboot", {"status": {}}, "not_there_before"),
+        ("stop_backend", {"shop": STOPPED}, "ok"),
+        ("stop_backend", {"shop": STOPPED | {"status": 200}}, "answers_without_backend"),
+        ("stop_backend", {"shop": STOPPED | {"status": None}}, "answers_without_backend"),
+        ("stop_backend", {"shop": STOPPED | {"others": ["blog"]}}, "stops_others"),
+        ("stop_backend", {}, "no_backend"),
+    ],
+)
+def test_changes(change: str, seen: dict[str, t.Any], cause: str) -> None:
+    (name,) = (one.name for one in _kinds.KINDS.values() if one.change == change)
+    site = APP if _kinds.KINDS[name].about == "site" else None
+    assert caused(look(name, site, changes={change: seen})) == cause
+    assert caused(look(name, site)) == "not_asked_for"

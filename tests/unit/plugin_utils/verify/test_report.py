@@ -16,7 +16,14 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from ansible_collections.weblab.stacks.plugins.module_utils._errors import DataError
-from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import _engine, _manifest, _report, _rubric
+from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
+    _engine,
+    _manifest,
+    _report,
+    _results,
+    _rubric,
+)
+from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import Answered, Ask, Facts
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._text import LANGUAGES, summary
 
 HOSTILE = [
@@ -36,13 +43,23 @@ HOSTILE = [
 ]
 
 
+class Empty:
+    """A host on which nothing runs."""
+
+    def facts(self) -> Facts:
+        return Facts({}, (), 0, {})
+
+    def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
+        return [Answered("refused") for _ask in asks]
+
+
 def document(name: str = "ivanova", text: str = "x") -> dict[str, t.Any]:
     """What comes of a stand where nobody listens, with a text of the stand's author wherever there can be one."""
     stand = _manifest.parse(
         {"sites": [{"name": text, "port": 1, "served_by": "http", "says": text, "token": "/"}]}, name, "127.0.0.1"
     )
-    made = _engine.examine(_rubric.load("course"), stand, _engine.Nobody(), timeout=2)
-    made.update(format=1, stand={"name": name, "host": name, "sites": [text]}, checked="2026-11-23T12:00:00+00:00")
+    made = _engine.examine(_rubric.load("course"), stand, Empty(), timeout=2)
+    made = _results.stamped(made, name, name, [text])
     for section in made["sections"]:
         for one in section["criteria"]:
             for result in one["results"]:
@@ -68,10 +85,18 @@ class Page(html.parser.HTMLParser):
         self.text += data
 
 
+def unseen(name: str, text: str) -> dict[str, t.Any]:
+    """What comes of a stand that cannot be looked at."""
+    return _results.unseen(_rubric.load("course"), name, "stand_unreachable", text)
+
+
+@pytest.mark.parametrize("made", [document, unseen])
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_hostile_text_is_a_text_everywhere(text: str, language: str) -> None:
-    hostile, harmless = document(text, text), document("x", "x")
+def test_a_hostile_text_is_a_text_everywhere(
+    made: t.Callable[[str, str], dict[str, t.Any]], text: str, language: str
+) -> None:
+    hostile, harmless = made(text, text), made("x", "x")
     for make in (
         lambda one: _report.page(one, language, "fix"),
         lambda one: _report.overview([one], language),
