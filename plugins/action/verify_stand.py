@@ -9,6 +9,7 @@ import base64
 import contextlib
 import dataclasses
 import pathlib
+import resource
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -39,6 +40,8 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 #: In the repository, where nothing else says what the stand is.
 MANIFEST = "stand.yml"
+#: Bytes that a host's answer may cost the controller: many times what stand_info says of a large host.
+MAX_MEMORY = 512 * 1024 * 1024
 
 
 class ActionModule(ActionBase):
@@ -151,6 +154,28 @@ def _as_agreed() -> t.Iterator[None]:
         raise _engine.NotReached(f"it says something else than stand_info would: {type(error).__name__}") from error
 
 
+@contextlib.contextmanager
+def _bounded_memory() -> t.Iterator[None]:
+    """A host may answer without end, and Ansible keeps every byte. The process is this task's own: it gets no more.
+
+    What counts is memory that is written to (getrlimit(2), RLIMIT_DATA): programs that this one starts have the same
+    limit, and some reserve addresses by the gigabyte.
+    """
+    try:
+        pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    except OSError:  # not on Linux
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = pages * resource.getpagesize() + MAX_MEMORY
+    known = [limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(known), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 class _OnHost:
     """The way to the host is Ansible's connection."""
 
@@ -234,9 +259,12 @@ class _OnHost:
 
     def _module(self, name: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         try:
-            seen = self._action._execute_module(module_name=name, module_args=arguments, task_vars=self._variables)
+            with _bounded_memory():
+                seen = self._action._execute_module(module_name=name, module_args=arguments, task_vars=self._variables)
         except AnsibleConnectionFailure as error:
             raise _engine.NotReached(_words(error)) from error
+        except MemoryError as error:
+            raise _engine.NotReached(f"its answer has more than {MAX_MEMORY >> 20} MiB") from error
         if seen.get("unreachable"):
             raise _engine.NotReached(_words(seen.get("msg", "")))
         return t.cast("dict[str, t.Any]", seen)

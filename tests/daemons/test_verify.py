@@ -220,15 +220,21 @@ SEED = "a-seed-of-more-than-sixteen-letters"
 
 
 class Class:
-    """Four students: one whose stand is right, one with a wrong manifest, one who is away, one whose host lies."""
+    """Students: one whose stand is right, one with a wrong manifest, one who is away, two whose hosts mean harm."""
 
     def __init__(self, stand: ByHand, liar: Host, directory: pathlib.Path) -> None:
         self.directory = directory
         self.results = directory / "results"
         # Of the containers' own network, where nobody has it.
         away = re.sub(r"\d+\.\d+$", "255.254", stand.address)
-        addresses = {"anna": stand.address, "boris": stand.address, "clara": away, "dora": stand.address}
-        containers = {"anna": stand.host.name, "boris": stand.host.name, "clara": "weblab-nobody", "dora": liar.name}
+        addresses = {"anna": stand.address, "boris": stand.address, "clara": away, "dora": stand.address, "emma": away}
+        containers = {
+            "anna": stand.host.name,
+            "boris": stand.host.name,
+            "clara": "weblab-nobody",
+            "dora": liar.name,
+            "emma": liar.name,
+        }
         work = stand.repository(Broken({}))
         manifest = stand.manifest(Broken({}))
         for name in containers:
@@ -265,11 +271,13 @@ class Class:
 def course(stand: ByHand, new_host: NewHost, tmp_path: pathlib.Path) -> Class:
     stand.write()
     liar = new_host("verify-liar", "bookworm")
-    # Whoever runs Python there waits for ever.
-    liar.shell("printf '#!/bin/sh\\nexec sleep 600\\n' > /usr/local/bin/python3; chmod +x /usr/local/bin/python3")
     made = Class(stand, liar, tmp_path)
     (tmp_path / "host_vars").mkdir()
-    (tmp_path / "host_vars" / "dora.yml").write_text("ansible_python_interpreter: /usr/local/bin/python3\n")
+    # Whoever runs Python there waits for ever, or is told something for ever.
+    for name, does in (("dora", "sleep 600"), ("emma", "yes")):
+        path = f"/usr/local/bin/python-{name}"
+        liar.run("install", "-m", "0755", "/dev/stdin", path, stdin=f"#!/bin/sh\nexec {does}\n")
+        (tmp_path / "host_vars" / f"{name}.yml").write_text(f"ansible_python_interpreter: {path}\n", encoding="utf-8")
     return made
 
 
@@ -281,19 +289,23 @@ def test_a_class_in_one_command(course: Class) -> None:
     assert done.code != 0
     found = course.documents()
     assert {name: one["verdict"] for name, one in found.items()} == {
-        "anna": "accepted", "boris": "undecided", "clara": "undecided", "dora": "undecided",
+        "anna": "accepted", "boris": "undecided", "clara": "undecided", "dora": "undecided", "emma": "undecided",
     }, done.output  # fmt: skip
     problems = {name: one["problem"] and one["problem"]["cause"] for name, one in found.items()}
-    assert problems == {"anna": None, "boris": "manifest_wrong", "clara": "stand_unreachable", "dora": "no_result"}
+    assert problems == {
+        "anna": None, "boris": "manifest_wrong", "clara": "stand_unreachable", "dora": "no_result",
+        "emma": "stand_unreachable",
+    }  # fmt: skip
+    assert "MiB" in found["emma"]["problem"]["facts"]["reason"]
     assert "stand.yml:3: verify_stand.sites" in found["boris"]["problem"]["facts"]["reason"]
     assert not (course.directory / "owned").exists()
     # Every stand says when it is done, and how many are.
-    for number in range(1, 5):
-        assert f"[{number}/4] " in done.output
-    assert "/4] anna: accepted, 100 %" in done.output
+    for number in range(1, 6):
+        assert f"[{number}/5] " in done.output
+    assert "/5] anna: accepted, 100 %" in done.output
     table = (course.results / "class.csv").read_text(encoding="utf-8-sig").splitlines()
     assert [",".join(line.split(",")[:3]) for line in table[1:]] == [
-        "anna,accepted,100", "boris,undecided,0", "clara,undecided,0", "dora,undecided,0",
+        "anna,accepted,100", "boris,undecided,0", "clara,undecided,0", "dora,undecided,0", "emma,undecided,0",
     ]  # fmt: skip
     for name in found:
         assert f'href="{name}.html"' in (course.results / "class.html").read_text(encoding="utf-8")
@@ -322,9 +334,9 @@ def test_a_task_sheet_is_one_students_own(course: Class, stand: ByHand) -> None:
     made = course.play("assignment", "-e", f"verify_seed={SEED}")
     assert made.code == 0, made.output
     sheets = {path.stem: path.read_text(encoding="utf-8") for path in (course.results / "sheets").iterdir()}
-    assert sheets.keys() == {"anna", "boris", "clara", "dora"}
+    assert sheets.keys() == {"anna", "boris", "clara", "dora", "emma"}
     tokens = {name: re.findall(r"\| token \| `(\w+)` \|", text)[0] for name, text in sheets.items()}
-    assert len(set(tokens.values())) == 4
+    assert len(set(tokens.values())) == 5
     # The manifest of the sheet is one.
     (skeleton,) = re.findall(r"```yaml\n(.*?)```", sheets["anna"], re.DOTALL)
     ports = [site["port"] for site in yaml.safe_load(skeleton)["verify_stand"]["sites"]]
