@@ -303,6 +303,14 @@ def test_the_handler() -> None:
     assert caused(other) == "other_status_direct"
     assert caused(look("handler", Site("x", 8081, "http"))) == "no_backend_in_manifest"
 
+    def environment(ask: Ask) -> Answered:
+        """A page that shows what it was asked with, which is not the same past the front server."""
+        same = [f"SAME_{number}=x" for number in range(6)]
+        return page("\n".join([NONCE, *same, *(f"{ask.place}_{number}=x" for number in range(5))]))
+
+    assert caused(look("handler", PHP, answer=environment)) == "ok"
+    assert caused(look("handler", dataclasses.replace(PHP, nonce=None), answer=environment)) == "other_page_direct"
+
 
 def test_process_models() -> None:
     cgi = Site("old", 8083, "cgi", process="/pid.cgi")
