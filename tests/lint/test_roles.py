@@ -65,8 +65,9 @@ def test_task_names_say_stem_and_what_happens(role: str) -> None:
             assert re.match(r"^[A-Z][\w -]* \| \w", task["name"]), f"{file.name}: {task['name']}"
 
 
-def test_readmes_show_the_variables_as_they_are() -> None:
+@pytest.mark.parametrize("program", ["readmes.py", "broken_stands.py"])
+def test_pages_show_the_data_as_it_is(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "lab" / "readmes.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "lab" / program, "--check"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
