@@ -34,6 +34,7 @@ LONGEST = (
     "test_removal.py",
     "test_app_service.py",
     "test_realtime.py",
+    "test_verify.py",
     "test_probe_daemons.py",
     "test_config_tree.py",
     "test_bad_input.py",

@@ -73,7 +73,9 @@ class ByHand:
                 self._now[path] = text
                 units += [unit for front, unit in UNITS.items() if path.startswith(front)]
         if units:
-            self.sh(f"systemctl daemon-reload; systemctl restart {' '.join(dict.fromkeys(units))}")
+            names = " ".join(dict.fromkeys(units))
+            # Without the second, systemd takes so many restarts for a crash loop.
+            self.sh(f"systemctl daemon-reload; systemctl reset-failed {names}; systemctl restart {names}")
             self.sh("for n in $(seq 50); do ls /run/shop/gunicorn.sock >/dev/null 2>&1 && break; sleep 0.1; done")
 
     def sh(self, script: str) -> None:
@@ -164,7 +166,7 @@ def stand(request: pytest.FixtureRequest, new_module_host: NewHost, tmp_path_fac
     )
     made = ByHand(host, tmp_path_factory.mktemp("verify"))
     made.write()
-    made.sh("systemctl enable --quiet shop api")
+    made.sh("systemctl enable --quiet shop api talk")
     return made
 
 

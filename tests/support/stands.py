@@ -12,15 +12,27 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-PACKAGES = "nginx-light php-fpm gunicorn uwsgi-core uwsgi-plugin-python3"
+PACKAGES = "nginx-light php-fpm gunicorn uwsgi-core uwsgi-plugin-python3 python3-websockets"
 
-NGINX_HEAD = "log_format short '$status';\n"
+NGINX_HEAD = """\
+log_format short '$status';
+map $http_upgrade $connection_upgrade {
+    default upgrade;
+    "" "";
+}
+"""
 SHOP = """\
 server {
     listen 8081 default_server;
     location / {
         proxy_pass http://unix:/run/shop/gunicorn.sock;
         proxy_set_header Host $http_host;
+    }
+    location /talk {
+        proxy_pass http://127.0.0.1:3100;
+        proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection $connection_upgrade;
     }
 }
 """
@@ -68,6 +80,15 @@ ExecStart=/usr/bin/gunicorn --workers 2 --umask 007 --bind unix:/run/shop/gunico
 [Install]
 WantedBy=multi-user.target
 """
+TALK_UNIT = """\
+[Unit]
+Description=The shop's talk
+[Service]
+User=shop
+ExecStart=/usr/bin/python3 /srv/talk/talk.py
+[Install]
+WantedBy=multi-user.target
+"""
 API_UNIT = """\
 [Unit]
 Description=The API
@@ -94,6 +115,20 @@ def application(environ, start_response):
     start_response(status, [("Content-Type", "text/html; charset=utf-8")])
     return [body.encode()]
 """
+TALK = """\
+import asyncio
+import websockets
+
+async def echo(connection, path=None):
+    async for message in connection:
+        await connection.send(message)
+
+async def main():
+    async with websockets.serve(echo, "127.0.0.1", 3100):
+        await asyncio.Future()
+
+asyncio.run(main())
+"""
 BLOG_PHP = """\
 <?php
 if (isset($_GET['pid'])) { echo getmypid(); exit; }
@@ -107,6 +142,8 @@ FILES = {
     "/etc/php/X.Y/fpm/pool.d/blog.conf": POOL,
     "/etc/systemd/system/shop.service": SHOP_UNIT,
     "/etc/systemd/system/api.service": API_UNIT,
+    "/etc/systemd/system/talk.service": TALK_UNIT,
+    "/srv/talk/talk.py": TALK,
     "/srv/shop/app.py": APPLICATION.replace("NAME", "shop"),
     "/srv/api/app.py": APPLICATION.replace("NAME", "api"),
     "/srv/blog/index.php": BLOG_PHP,
@@ -117,6 +154,8 @@ UNITS = {
     "/etc/php": "phpX.Y-fpm",
     "/etc/systemd/system/shop": "shop",
     "/etc/systemd/system/api": "api",
+    "/etc/systemd/system/talk": "talk",
+    "/srv/talk": "talk",
     "/srv/shop": "shop",
     "/srv/api": "api",
     "/srv/blog": "phpX.Y-fpm",
@@ -126,7 +165,7 @@ MANIFEST: dict[str, t.Any] = {
     "names": ["shop.example"],
     "sites": [
         {"name": "shop", "port": 8081, "served_by": "http", "backend": "http+unix:///run/shop/gunicorn.sock"}
-        | {"nonce": "/?q={nonce}", "process": "/pid"},
+        | {"nonce": "/?q={nonce}", "process": "/pid", "websocket": "/talk"},
         {"name": "api", "port": 8082, "served_by": "uwsgi", "backend": "uwsgi://127.0.0.1:3031"}
         | {"nonce": "/?q={nonce}", "process": "/pid"},
         {"name": "blog", "port": 8083, "served_by": "php_fpm", "backend": "fastcgi+unix:///run/php/blog.sock"}
@@ -237,7 +276,7 @@ BROKEN: dict[str, Broken] = {
         undo="systemctl stop db",
     ),
     "no front server": Broken(
-        {"front_server": "another_front", "joined": "backend_not_in_configuration"},
+        {"front_server": "another_front", "joined": "backend_not_in_configuration", "websocket": "no_websocket"},
         edits=(
             (SHOP_SERVICE, "unix:/run/shop/gunicorn.sock", "0.0.0.0:8081"),
             (NGINX_SHOP, "listen 8081", "listen 127.0.0.1:8089"),
@@ -385,6 +424,13 @@ until ss -Hlnt | grep -q :3300; do sleep 0.1; done""",
     "a port that is not forwarded": Broken(
         {"ports_forwarded": "port_not_forwarded"},
         work=(("Vagrantfile", "guest: 8082, host: 8082", "guest: 80, host: 80"),),
+    ),
+    "Upgrade is not passed on": Broken(
+        {"websocket": "no_websocket"},
+        edits=((NGINX_SHOP, "proxy_set_header Upgrade $http_upgrade;", ""),),
+    ),
+    "WebSocket leads to nobody": Broken(
+        {"websocket": "no_websocket"}, do="systemctl stop talk", undo="systemctl start talk"
     ),
     "no play": Broken({"ansible": "no_playbook"}, work=(("site.yml", "*", ""),)),
 }

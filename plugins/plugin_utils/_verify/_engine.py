@@ -58,9 +58,12 @@ class Given:
 
 def from_controller(asks: t.Sequence[Ask], timeout: float) -> list[Answered]:
     """Send the requests from here: all at once, for ``timeout`` seconds, and keep MAX_BODY bytes of each answer."""
+    found = ask_all([ask.spec() for ask in asks], timeout, max_body=MAX_BODY)
     return [
-        answered(record.cause or "", record.message, answer)
-        for record, answer in ask_all([ask.spec() for ask in asks], timeout, max_body=MAX_BODY)
+        # A WebSocket has its status before it has shown that it is one.
+        dataclasses.replace(seen, cause=record.cause or "", message=record.message) if ask.echo else seen
+        for ask, (record, answer) in zip(asks, found)
+        for seen in [answered(record.cause or "", record.message, answer)]
     ]
 
 

@@ -31,6 +31,8 @@ class Ask:
     host: str = "localhost"
     headers: tuple[tuple[str, str], ...] = ()
     script_filename: str = ""
+    #: Of a WebSocket: a text that is to come back.
+    echo: str = ""
     round: int = 0
     #: Of requests that are otherwise equal, the one that is meant.
     number: int = 0
@@ -44,6 +46,8 @@ class Ask:
             spec["headers"] = dict(self.headers)
         if self.script_filename:
             spec["script_filename"] = self.script_filename
+        if self.echo:
+            spec["expect"] = {"echo": self.echo}
         if self.endpoint.startswith(("https", "wss")):
             # Who signed a student's certificate is not the question here.
             spec["validate_certs"] = False

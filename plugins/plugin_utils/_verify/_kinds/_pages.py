@@ -245,6 +245,25 @@ def says(scope: Scope) -> Outcome:
     return ok() if found else failed("text_missing", text=scope.site.says, path=scope.site.path)
 
 
+def _websocket(scope: Scope) -> list[Ask]:
+    site = scope.site
+    if site.websocket is None:
+        return []
+    endpoint = site.endpoint(scope.stand.address).replace("http", "ws", 1)
+    return [Ask("controller", endpoint, site.websocket, f"localhost:{site.port}", echo=scope.nonce)]
+
+
+@kind("site", asks=_websocket)
+def websocket(scope: Scope) -> Outcome:
+    """A WebSocket connection goes through the front server, and a text comes back (RFC 6455)."""
+    for ask, answer in zip(_websocket(scope), scope.seen(_websocket(scope))):
+        if answer.cause:
+            seen = answer.cause if answer.status is None else f"{answer.status}, {answer.cause}"
+            return failed("no_websocket", path=ask.path, seen=seen)
+        return ok(path=ask.path)
+    return not_applicable("no_websocket_in_manifest")
+
+
 @kind("stand", at_least=1)
 def sites(scope: Scope) -> Outcome:
     """There are as many sites as the assignment wants, each on a port of its own."""

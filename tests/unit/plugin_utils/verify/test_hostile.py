@@ -182,7 +182,7 @@ def test_a_redirect_is_not_followed(serve: t.Callable[..., Server], status: int)
 
 
 def test_what_a_page_says_is_shown_and_not_obeyed(serve: t.Callable[..., Server]) -> None:
-    title = "<title>Welcome to nginx! {{ 7 * 7 }}\x1b[2J<script>alert(1)</script></title>".encode("ascii")
+    title = "<title>Welcome to nginx! {{ 7919 * 7919 }}\x1b[2J<script>alert(1)</script></title>".encode("ascii")
     body = title + b"<b>Fatal error</b>: in /srv/{{ lookup('pipe', 'id') }} on line <b>1"
     server = serve(lambda: [OK + b"Server: \x1b]0;owned\x07\r\nContent-Length: %d\r\n\r\n" % len(body) + body])
     document = verdict(server.port)
@@ -191,7 +191,7 @@ def test_what_a_page_says_is_shown_and_not_obeyed(serve: t.Callable[..., Server]
     shown = "\n".join([_report.page(document, "ru", "fix"), *_text.summary(document, "ru", "fix")])
     assert "<script>alert" not in shown
     assert "\x1b" not in shown
-    assert "49" not in shown.replace(document["checked"], "")
+    assert "62710561" not in shown
 
 
 def test_what_a_repository_has_is_read_and_nothing_else(tmp_path: pathlib.Path) -> None:

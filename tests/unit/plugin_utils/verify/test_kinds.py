@@ -166,6 +166,21 @@ def test_a_nonce_that_nobody_could_prepare() -> None:
     assert caused(look("computed", Site("files", 8081, "static"))) == "static_site"
 
 
+def test_a_websocket() -> None:
+    assert caused(look("websocket", APP)) == "no_websocket_in_manifest"
+    site = dataclasses.replace(APP, websocket="/talk", tls=True)
+    (ask,) = _kinds.KINDS["websocket"].asks(_kinds.Scope(Stand("s", "10.0.0.5", (site,)), site, {}, NONCE))
+    assert (ask.endpoint, ask.spec()["expect"]) == ("wss://10.0.0.5:8081", {"echo": NONCE})
+    for answer, cause in (
+        (page("", 101), "ok"),
+        (page("no", 404), "no_websocket"),
+        (Answered("timeout", "", 101), "no_websocket"),
+        (Answered("refused"), "no_websocket"),
+    ):
+        seen = dataclasses.replace(answer, cause=answer.cause or ("" if answer.status == 101 else "expectation"))
+        assert caused(look("websocket", site, answer=lambda _ask, seen=seen: seen)) == cause  # type: ignore[misc]
+
+
 def test_the_token_of_the_task_sheet() -> None:
     mine = dataclasses.replace(APP, token="/about")
     assert caused(look("own_token", mine, token="t0ken", answer=lambda ask: page("my t0ken"))) == "ok"
