@@ -15,6 +15,7 @@ import pathlib
 import typing as t
 
 import pytest
+from empty_host import Empty
 
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
     _engine,
@@ -23,7 +24,6 @@ from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
     _results,
     _rubric,
 )
-from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import Answered, Ask, Facts
 
 if t.TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -39,16 +39,6 @@ CLASS = {
     "sidorov-" + "x" * 90: (0, "undecided"),
     "orlova": (110, "accepted"),
 }
-
-
-class Empty:
-    """A host on which nothing runs."""
-
-    def facts(self) -> Facts:
-        return Facts({}, (), 0, {})
-
-    def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
-        return [Answered("refused") for _ask in asks]
 
 
 @pytest.fixture(scope="module")

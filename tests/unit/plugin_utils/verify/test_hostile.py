@@ -15,6 +15,7 @@ import tracemalloc
 import typing as t
 
 import pytest
+from empty_host import Empty
 
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
     _engine,
@@ -25,7 +26,7 @@ from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
     _text,
     _work,
 )
-from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import MAX_BODY, Answered, Ask, Facts
+from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import MAX_BODY
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
 
@@ -58,16 +59,6 @@ class Server:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-
-
-class Empty:
-    """A host on which nothing runs."""
-
-    def facts(self) -> Facts:
-        return Facts({}, (), 0, {})
-
-    def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
-        return [Answered("refused") for _ask in asks]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
+from empty_host import Empty
 
 from ansible_collections.weblab.stacks.plugins.module_utils._errors import DataError
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
@@ -23,7 +24,6 @@ from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import (
     _results,
     _rubric,
 )
-from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import Answered, Ask, Facts
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._text import LANGUAGES, summary
 
 HOSTILE = [
@@ -41,16 +41,6 @@ HOSTILE = [
     "\ud800\x00\ufffe",
     "../../etc/passwd",
 ]
-
-
-class Empty:
-    """A host on which nothing runs."""
-
-    def facts(self) -> Facts:
-        return Facts({}, (), 0, {})
-
-    def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
-        return [Answered("refused") for _ask in asks]
 
 
 def document(name: str = "ivanova", text: str = "x") -> dict[str, t.Any]:
