@@ -17,6 +17,8 @@ from ...module_utils._errors import DataError
 MAX_FILE = 512 * 1024
 MAX_ALL = 32 * 1024 * 1024
 MAX_FILES = 5000
+#: Git's own files, and what npm fetches: nobody's work, and many files.
+NOT_READ = (".git", "node_modules")
 
 
 def read(directory: str) -> dict[str, str]:
@@ -30,7 +32,7 @@ def read(directory: str) -> dict[str, str]:
     found: dict[str, str] = {}
     left = MAX_ALL
     for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if name != ".git")
+        names[:] = sorted(name for name in names if name not in NOT_READ)
         for name in sorted(files):
             path = os.path.join(folder, name)
             try:

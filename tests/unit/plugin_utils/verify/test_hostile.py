@@ -195,6 +195,9 @@ def test_what_a_repository_has_is_read_and_nothing_else(tmp_path: pathlib.Path) 
     (work / "{{ lookup('pipe', 'touch owned') }}\x1b[2J.yml").write_text("password: swordfish1", encoding="utf-8")
     with open(work / "large.yml", "wb") as file:
         file.truncate(10 * 2**30)
+    for folder in (".git", "node_modules/left-pad"):
+        (work / folder).mkdir(parents=True)
+        (work / folder / "config").write_text("password: not-her-work", encoding="utf-8")
     found = _work.read(str(work))
     assert list(found.values()) == ["password: swordfish1"]
     stand = _manifest.parse({"sites": [{"name": "a", "port": 1, "served_by": "static"}]}, "anna", "127.0.0.1")
