@@ -34,6 +34,9 @@ So the rate of both is 0 of {judgements} judgements of a release, or the test is
 consequences, all are listed; what a missing check only keeps from being looked at is not. This page is made of the same
 data by `lab/broken_stands.py`.
 
+`tests/daemons/test_verify_servers.py` does the same with sites behind Apache, lighttpd and Caddy, and puts each of
+Apache's MPMs up to see it known by the connections that it holds.
+
 | mistake | named by | in these words |
 |---|---|---|
 """

@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import DataError
 from ..plugin_utils._verify import _assignment, _changes, _engine, _manifest, _results, _rubric, _text, _work
-from ..plugin_utils._verify._evidence import Answered, Ask, Facts
+from ..plugin_utils._verify._evidence import Answered, Ask, Facts, Held
 from ..plugin_utils._verify._source import Source, SourceError
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -200,6 +200,11 @@ class _OnHost:
                 )
                 for one in self._look(arguments)["answers"]
             ]  # fmt: skip
+
+    def held(self, ports: t.Sequence[int]) -> list[Held]:
+        with _as_agreed():
+            seen = self._look({"facts": False, "requests": [], "connections": list(ports)})["connections"]
+            return [Held.of(one) for one in seen]
 
     def stop(self, unit: str) -> list[str]:
         seen = self._do("stop", {"argv": ["systemctl", "show", "--property=TriggeredBy", "--value", "--", unit]})

@@ -30,11 +30,13 @@ MAX_COMMAND = 400
 MAX_FILE = 64 * 1024
 MAX_FILES = 300
 MAX_BODY = 64 * 1024
+MAX_CONNECTIONS = 1000
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "requests": {"type": "list", "elements": "dict", "default": []},
     "timeout": {"type": "float", "default": 20},
     "facts": {"type": "bool", "default": True},
+    "connections": {"type": "list", "elements": "int", "default": []},
 }
 
 #: The programs whose files say what is joined with what, and where those are.
@@ -71,14 +73,19 @@ class Seen:
     enabled: bool | None = None
 
 
-def stand_info(requests: t.Sequence[t.Mapping[str, t.Any]], timeout: float, facts: bool) -> dict[str, t.Any]:
+def stand_info(
+    requests: t.Sequence[t.Mapping[str, t.Any]], timeout: float, facts: bool, connections: t.Sequence[int] = ()
+) -> dict[str, t.Any]:
     """Everything that the module returns.
 
     :param requests: as the ``endpoints`` of the probe.
     :param timeout: seconds for all requests together.
+    :param connections: ports of this host, of whose open connections the holders are looked for.
     :raises EndpointError: a request is wrong; nothing was asked.
     """
     result: dict[str, t.Any] = {"answers": _answers(requests, timeout)}
+    if connections:
+        result["connections"] = _connections(frozenset(connections))
     if facts:
         processes = _processes()
         own = _namespace("self", "net")
@@ -220,6 +227,53 @@ def _holders(processes: t.Sequence[Seen]) -> dict[int, list[int]]:
             if name.startswith("socket:["):
                 found.setdefault(int(name[8:-1]), []).append(one.pid)
     return found
+
+
+_ESTABLISHED = "01"
+
+
+def _connections(ports: frozenset[int]) -> list[dict[str, t.Any]]:
+    """Who holds the connections that are open at these ports, and whether it waits for them by epoll(7)."""
+    processes = _processes()
+    found: list[dict[str, t.Any]] = []
+    for network in dict.fromkeys(one.network for one in processes):
+        inside = [one for one in processes if one.network == network]
+        inodes: dict[int, int] = {}
+        for name in ("tcp", "tcp6"):
+            try:
+                with open(f"/proc/{inside[0].pid}/net/{name}", encoding="ascii", errors="replace") as file:
+                    rows = [line.split() for line in file.read().splitlines()[1:]]
+            except OSError:
+                continue
+            inodes.update(
+                (int(row[9]), port)
+                for row in rows
+                if row[3] == _ESTABLISHED and (port := int(row[1].rpartition(":")[2], 16)) in ports
+            )
+        for one in inside:
+            found += _held(one, inodes)
+    return found[:MAX_CONNECTIONS]
+
+
+def _held(process: Seen, inodes: t.Mapping[int, int]) -> t.Iterator[dict[str, t.Any]]:
+    """The connections of these inodes that the process has open."""
+    pid = process.pid
+    sockets: dict[int, int] = {}
+    polled: set[int] = set()
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            if target.startswith("socket:[") and int(target[8:-1]) in inodes:
+                sockets[int(name)] = int(target[8:-1])
+            elif target == "anon_inode:[eventpoll]":
+                with open(f"/proc/{pid}/fdinfo/{name}", encoding="ascii", errors="replace") as file:
+                    polled.update(int(number) for number in re.findall(r"^tfd:\s*(\d+)", file.read(), re.MULTILINE))
+    except OSError:
+        return  # it has ended, or has closed something meanwhile
+    for number, inode in sockets.items():
+        yield {
+            "port": inodes[inode], "connection": inode, "pid": pid, "ppid": process.ppid, "polled": number in polled,
+        }  # fmt: skip
 
 
 def _describe(entry: dict[str, t.Any], pid: int) -> None:

@@ -27,6 +27,11 @@ options:
     type: list
     elements: dict
     default: []
+  connections:
+    description: Ports of the host, of whose open connections the holders are looked for.
+    type: list
+    elements: int
+    default: []
   timeout:
     description: Seconds for all requests together.
     type: float
@@ -92,6 +97,14 @@ network:
   returned: when O(facts)
   type: int
   sample: 4026531840
+connections:
+  description:
+    - The connections that are open at the ports of O(connections), each with a number of its own, a process that has
+      it, and whether that waits for it by epoll(7).
+  returned: when O(connections) names ports
+  type: list
+  elements: dict
+  sample: [{port: 8081, connection: 81234, pid: 613, ppid: 612, polled: true}]
 configuration:
   description: The files of the web servers that run, by path, up to 64 KiB of each.
   returned: when O(facts)
@@ -122,7 +135,9 @@ from ansible_collections.weblab.stacks.plugins.module_utils._stand_info import A
 def main() -> t.NoReturn:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = stand_info(module.params["requests"], module.params["timeout"], module.params["facts"])
+        result = stand_info(
+            module.params["requests"], module.params["timeout"], module.params["facts"], module.params["connections"]
+        )
     except (DataError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import Answered, Ask, Facts
+from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import Answered, Ask, Facts, Held
 
 
 class Empty:
@@ -18,3 +18,6 @@ class Empty:
 
     def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
         return [Answered("refused") for _ask in asks]
+
+    def held(self, ports: t.Sequence[int]) -> list[Held]:
+        return []

@@ -13,8 +13,8 @@ import secrets
 import typing as t
 
 from ...module_utils._probe import ask_all
-from . import _changes
-from ._evidence import MAX_BODY, Answered, Ask, Facts
+from . import _changes, _visitors
+from ._evidence import MAX_BODY, Answered, Ask, Facts, Held
 from ._judge import document, judge, subjects
 from ._kinds import Scope
 
@@ -42,6 +42,9 @@ class Host(t.Protocol):
 
     def ask(self, asks: t.Sequence[Ask]) -> list[Answered]:
         """Answers to requests that are sent on the host."""
+
+    def held(self, ports: t.Sequence[int]) -> list[Held]:
+        """Who has the connections that are open at these ports."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,13 @@ def _on_host(host: Host, asks: t.Sequence[Ask]) -> list[Answered]:
         return [Answered("unreachable", str(error)) for _ask in asks]
 
 
+def _held(host: Host, ports: t.Sequence[int]) -> list[Held]:
+    try:
+        return host.held(ports)
+    except NotReached:
+        return []
+
+
 def _quiet(step: str, number: int) -> None:
     """Nobody watches."""
 
@@ -115,6 +125,8 @@ def examine(
     whole = secrets.token_hex(8)
     answers: dict[Ask, Answered] = {}
     changed: dict[str, t.Any] = {}
+    staying: dict[str, int] = {}
+    held: list[Held] = []
 
     def scope(criterion: Criterion | None, site: Site | None) -> Scope:
         return Scope(
@@ -130,6 +142,8 @@ def examine(
             reason,
             given.ports,
             given.others,
+            staying,
+            held,
         )
 
     wanted: dict[Ask, None] = {}
@@ -152,6 +166,12 @@ def examine(
             answers.update(zip(inside, _on_host(host, inside)))
     if facts is None and not any(answer.came for answer in answers.values()):
         raise Unreachable(reason)
+    if facts is not None and any(one.kind.stays for one in rubric.criteria.values()):
+        stays = [site for site in stand.sites if site.mpm]
+        if stays:
+            with _visitors.staying(stays, stand.address, timeout) as count:
+                staying.update(count)
+                held += _held(host, [site.port for site in stays])
     todo = [name for name in {one.kind.change: None for one in rubric.criteria.values()} if name in changes]
     if todo and hands is not None and facts is not None:
         say("step_changes", len(todo))

@@ -118,6 +118,25 @@ class Listener:
 
 
 @dataclasses.dataclass(frozen=True)
+class Held:
+    """A connection that somebody keeps open, and the process that has it."""
+
+    port: int
+    #: The number of its socket: several processes may have the same one.
+    connection: int
+    pid: int
+    ppid: int
+    #: Whether the process waits for it by epoll(7), with others, and not in a call of its own.
+    polled: bool
+
+    @classmethod
+    def of(cls, data: t.Mapping[str, t.Any]) -> Held:
+        """From what the module gave back."""
+        port, connection, pid, ppid = (int(data[name]) for name in ("port", "connection", "pid", "ppid"))
+        return cls(port, connection, pid, ppid, bool(data["polled"]))
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """What the host says of itself, by the module ``stand_info``."""
 

@@ -37,6 +37,7 @@ class Site:
     token: str | None = None
     says: str | None = None
     websocket: str | None = None
+    mpm: str | None = None
 
     def endpoint(self, address: str) -> str:
         """Where it answers, for the probe."""
@@ -92,6 +93,8 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
         for key in ("path", "nonce", "process", "token", "websocket"):
             if key in site and not site[key].startswith("/"):
                 raise DataError(f"{here}.{key}", f"{site[key]!r} does not begin with a slash")
+        if "mpm" in site and site["front"] != "apache":
+            raise DataError(f"{here}.mpm", f"{site['front']} has none; it is Apache's")
         if "nonce" in site and "{nonce}" not in site["nonce"]:
             raise DataError(f"{here}.nonce", f"{site['nonce']!r} has no {{nonce}} in it")
         if "backend" in site:

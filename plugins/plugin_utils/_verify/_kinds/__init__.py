@@ -17,7 +17,7 @@ import pkgutil
 import typing as t
 
 if t.TYPE_CHECKING:
-    from .._evidence import Answered, Ask, Facts
+    from .._evidence import Answered, Ask, Facts, Held
     from .._manifest import Site, Stand
 
 
@@ -85,6 +85,9 @@ class Scope:
     ports: tuple[int, ...] = ()
     #: Tokens of other students, and whose they are.
     others: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Name of a site -> how many connections to it stayed open, while it was looked who has them.
+    staying: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+    held: t.Sequence[Held] = ()
 
     @property
     def site(self) -> Site:
@@ -124,6 +127,8 @@ class Kind:
     options: t.Mapping[str, t.Any]
     #: What must be done to the stand for it.
     change: str = ""
+    #: Whether connections to the site are kept open for it.
+    stays: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -136,13 +141,14 @@ def kind(
     host: bool = False,
     work: bool = False,
     change: str = "",
+    stays: bool = False,
     **options: t.Any,
 ) -> t.Callable[[Judge], Judge]:
     """Make the function the judge of a kind of its name."""
 
     def register(judge: Judge) -> Judge:
         name = judge.__name__
-        KINDS[name] = Kind(name, about, judge, asks, host, work, options, change)
+        KINDS[name] = Kind(name, about, judge, asks, host, work, options, change, stays)
         return judge
 
     return register

@@ -11,7 +11,7 @@ import difflib
 import re
 import typing as t
 
-from .._evidence import Ask, Listener, Process
+from .._evidence import Ask, Facts, Held, Listener, Process
 from . import Outcome, Scope, failed, kind, not_applicable, ok, unknown
 from ._pages import no_answer
 
@@ -224,6 +224,47 @@ def _compared(scope: Scope) -> list[Ask]:
     path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
     front = Ask("controller", site.endpoint(scope.stand.address), path, number=1)
     return [front, *_direct(scope, path, number=1)]
+
+
+#: Connections of which the holders were seen: with fewer, chance would have a say.
+_ENOUGH = 4
+
+
+@kind("site", host=True, stays=True)
+def mpm(scope: Scope) -> Outcome:
+    """Apache's MPM, by who has the connections of visitors who stay: prefork and itk a process for each, itk's with a
+    parent of its own; worker a thread for each, of a few processes; event one thread for all, by epoll.
+    """
+    wanted = scope.site.mpm
+    if wanted is None:
+        return not_applicable("no_mpm_in_manifest")
+    staying = scope.staying.get(scope.site.name, 0)
+    if staying < _ENOUGH:
+        return unknown("nobody_stays", open=staying)
+    found = _mpm_of([one for one in scope.held if one.port == scope.site.port], scope.host)
+    if found is None:
+        return unknown("nobody_stays", open=staying)
+    return ok(mpm=found) if found == wanted else failed("another_mpm", seen=found, wanted=wanted)
+
+
+def _mpm_of(held: t.Sequence[Held], facts: Facts) -> str | None:
+    """Which MPM has its connections so; None where too few of them were found."""
+    holders: dict[int, list[Held]] = {}
+    for one in held:
+        holders.setdefault(one.connection, []).append(one)
+    if len(holders) < _ENOUGH:
+        return None
+    if all(any(one.polled for one in some) for some in holders.values()):
+        return "event"
+    connections: dict[int, set[int]] = {}
+    for one in held:
+        connections.setdefault(one.pid, set()).add(one.connection)
+    if any(len(some) > 1 for some in connections.values()):
+        return "worker"
+    # Whose parent is no Apache has started the others. A process that is new since the facts is none of these.
+    apaches = {one.pid for one in facts.processes.values() if _named(one, FRONTS["apache"])}
+    first = {pid for pid in apaches if facts.processes[pid].ppid not in apaches}
+    return "prefork" if all(one.ppid in first for one in held) else "itk"
 
 
 @kind("site", asks=_compared, host=True, alike=0.8)

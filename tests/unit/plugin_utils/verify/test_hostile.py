@@ -76,7 +76,9 @@ def serve() -> t.Iterator[t.Callable[[t.Callable[[], t.Iterable[bytes]]], Server
 
 def verdict(port: int, say: t.Callable[[str, int], None] = lambda step, number: None) -> dict[str, t.Any]:
     site = {"name": "shop", "port": port, "served_by": "http", "nonce": "/?q={nonce}", "process": "/pid"}
-    stand = _manifest.parse({"sites": [site | {"token": "/token"}]}, "anna", "127.0.0.1")
+    # Also what keeps connections open.
+    site |= {"token": "/token", "websocket": "/talk", "front": "apache", "mpm": "event"}
+    stand = _manifest.parse({"sites": [site]}, "anna", "127.0.0.1")
     given = _engine.Given("a-token-of-hers")
     document = _engine.examine(_rubric.load("course"), stand, Empty(), given, timeout=3, say=say)
     return _results.stamped(document, "anna", "anna", ["shop"])
@@ -121,6 +123,10 @@ def early_answers_without_end() -> t.Iterator[bytes]:
     yield from itertools.repeat(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
 
 
+def hundreds_without_end() -> t.Iterator[bytes]:
+    yield from itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
 def drops() -> t.Iterator[bytes]:
     event = threading.Event()
     for letter in itertools.cycle(b"HTTP/1.1 200 OK and on it goes "):
@@ -138,6 +144,7 @@ def drops() -> t.Iterator[bytes]:
         chunks_without_end,
         a_chunk_of_many_gigabytes,
         early_answers_without_end,
+        hundreds_without_end,
         drops,
     ],
 )

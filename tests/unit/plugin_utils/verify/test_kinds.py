@@ -17,6 +17,7 @@ from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence im
     Answered,
     Ask,
     Facts,
+    Held,
     Listener,
     Process,
 )
@@ -446,6 +447,38 @@ def test_work_that_is_not(kind: str, edits: dict[str, str | None], cause: str) -
 def test_no_work_at_all() -> None:
     assert caused(look("repository")) == "no_repository"
     assert caused(look("repository", work={})) == "empty_repository"
+
+
+# --- MPMs ---------------------------------------------------------------------------------------
+
+APACHE = [
+    Process(40, 1, "root", "apache2", "/usr/sbin/apache2 -k start", "apache2.service", True, HOST),
+    *(Process(pid, 40, "www-data", "apache2", "/usr/sbin/apache2 -k start", network=HOST) for pid in (41, 42)),
+]
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        # Four connections and more: number, process, its parent, and whether it is polled for.
+        ([(n, 50 + n, 40, False) for n in range(8)], "prefork"),
+        ([(n, 60 + n, 50 + n, False) for n in range(8)], "itk"),
+        ([(n, pid, ppid, False) for n in range(8) for pid, ppid in ((50 + n, 40), (60 + n, 50 + n))], "itk"),
+        ([(n, 41 + n % 2, 40, False) for n in range(8)], "worker"),
+        ([(n, 41 + n % 2, 40, True) for n in range(8)], "event"),
+        ([(n, 41, 40, n > 0) for n in range(8)], "worker"),
+        ([(n, 50 + n, 40, False) for n in range(3)], None),
+        ([], None),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["prefork", "worker", "event", "itk"])
+def test_the_mpm(held: list[tuple[int, int, int, bool]], found: str | None, wanted: str) -> None:
+    site = Site("old", 8083, "static", front="apache", mpm=wanted)
+    seen = [Held(8083, *numbers) for numbers in held] + [Held(8081, 99, 1, 1, True)]
+    outcome = look("mpm", site, seen=facts([*APACHE, SSHD]), held=seen, staying={"old": 8})
+    assert caused(outcome) == ("nobody_stays" if found is None else "ok" if found == wanted else "another_mpm")
+    assert caused(look("mpm", site, seen=facts(APACHE), held=seen, staying={"old": 3})) == "nobody_stays"
+    assert caused(look("mpm", dataclasses.replace(site, mpm=None), held=seen)) == "no_mpm_in_manifest"
 
 
 # --- changes ------------------------------------------------------------------------------------

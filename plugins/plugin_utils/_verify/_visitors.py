@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, the weblab.stacks maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection: not a public API.
+"""Visitors who have got their page and stay: connections that are kept open and say nothing (RFC 9112, 9.3)."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import socket
+import ssl
+import typing as t
+
+if t.TYPE_CHECKING:
+    from ._manifest import Site
+
+#: At each site.
+VISITORS = 8
+
+
+@contextlib.contextmanager
+def staying(sites: t.Sequence[Site], address: str, timeout: float) -> t.Iterator[dict[str, int]]:
+    """Keep VISITORS connections to each site; yields name -> how many of them are open.
+
+    :param timeout: seconds for each connection.
+    """
+    visitors = [(site, _connection(site, address, timeout)) for site in sites for _number in range(VISITORS)]
+    workers = concurrent.futures.ThreadPoolExecutor(max_workers=len(visitors) or 1)
+    try:
+        asked = [workers.submit(_ask, connection, site.path) for site, connection in visitors]
+        done, _late = concurrent.futures.wait(asked, timeout=timeout)
+        count = {site.name: 0 for site in sites}
+        for (site, _none), future in zip(visitors, asked):
+            count[site.name] += future in done and future.result()
+        yield count
+    finally:
+        for _site, connection in visitors:
+            # Whoever still waits for a server that says a letter a second wakes up.
+            if connection.sock is not None:
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _connection(site: Site, address: str, timeout: float) -> http.client.HTTPConnection:
+    if not site.tls:
+        return http.client.HTTPConnection(address, site.port, timeout=timeout)
+    context = ssl.create_default_context()
+    # Who signed a student's certificate is not the question here.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(address, site.port, timeout=timeout, context=context)
+
+
+def _ask(connection: http.client.HTTPConnection, path: str) -> bool:
+    """Ask for a page without its body; is the connection open after it?"""
+    try:
+        connection.request("HEAD", path)
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    return connection.sock is not None
