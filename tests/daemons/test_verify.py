@@ -18,9 +18,10 @@ import typing as t
 
 import pytest
 import yaml
-from by_hand import ByHand, named
+from by_hand import ByHand, named, states
 from stands import API_SERVICE, BROKEN, NGINX_SHOP, PACKAGES, SHOP_PY, Broken
 
+from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import _rubric
 from playbooks import ROOT, Run, play
 from playbooks import Stand as Player
 
@@ -50,6 +51,14 @@ def test_a_stand_that_is_right_is_accepted(stand: ByHand) -> None:
     document = stand.verdict(Broken({}))
     assert named(document) == {}
     assert (document["verdict"], document["percent"], document["first"]) == ("accepted", 100, None)
+
+
+def test_the_lecture_has_points_for_what_is_there(stand: ByHand) -> None:
+    stand.write()
+    document = stand.examine(stand.manifest(Broken({})), _rubric.load("lecture"))
+    found = {**states(document, "stacks"), **states(document, "mpms")}
+    assert {name for name, state in found.items() if state == "ok"} == {"http", "uwsgi", "nginx_php_fpm", "websocket"}
+    assert document["verdict"] == "not_accepted"
 
 
 @pytest.mark.parametrize("name", BROKEN)

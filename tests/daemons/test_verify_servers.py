@@ -15,7 +15,7 @@ import shutil
 import typing as t
 
 import pytest
-from by_hand import ByHand, named
+from by_hand import ByHand, named, states
 from stands import BLOG_PHP, POOL
 
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import _rubric
@@ -174,6 +174,19 @@ def test_stands_that_are_right_are_accepted(stand: ByHand) -> None:
     document = stand.examine(manifest({}), rubric())
     assert named(document) == {}
     assert document["verdict"] == "accepted"
+
+
+def test_the_lecture_has_points_for_what_is_there(stand: ByHand) -> None:
+    stand.write()
+    document = stand.examine(manifest({}), _rubric.load("lecture"))
+    found = {**states(document, "stacks"), **states(document, "mpms")}
+    assert {name for name, state in found.items() if state == "ok"} == {"cgi", "apache_php_fpm", "mpm_event"}
+    assert set(found.values()) == {"ok", "failed"}
+    # Of what is asked of everybody, nothing is missing.
+    assert set(states(document, "visitors").values()) == {"ok"}
+    assert set(states(document, "servers").values()) <= {"ok", "not_applicable"}
+    # Of 90 percent, without the changes that nobody has asked for: 15 and 15, 6 of 30 parts of 50, 1 of 4 of 10.
+    assert document["percent"] == round(100 * (15 + 15 + 50 * 6 / 30 + 10 / 4) / 90, 2)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

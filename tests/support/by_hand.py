@@ -142,6 +142,12 @@ class ByHand:
         return _engine.examine(rubric, stand, self, given, timeout=10)
 
 
+def states(document: dict[str, t.Any], section: str) -> dict[str, str]:
+    """Criterion -> its state, of one section."""
+    (found,) = (one for one in document["sections"] if one["id"] == section)
+    return {one["id"]: one["state"] for one in found["criteria"]}
+
+
 def named(document: dict[str, t.Any]) -> dict[str, set[str]]:
     """Criterion -> causes, of all that is not as it should be. What was skipped is named by what it needs."""
     return {

@@ -63,8 +63,8 @@ def from_controller(asks: t.Sequence[Ask], timeout: float) -> list[Answered]:
     """Send the requests from here: all at once, for ``timeout`` seconds, and keep MAX_BODY bytes of each answer."""
     found = ask_all([ask.spec() for ask in asks], timeout, max_body=MAX_BODY)
     return [
-        # A WebSocket has its status before it has shown that it is one.
-        dataclasses.replace(seen, cause=record.cause or "", message=record.message) if ask.echo else seen
+        # What stays open has its status before it has shown what it is.
+        dataclasses.replace(seen, cause=record.cause or "", message=record.message) if ask.stays else seen
         for ask, (record, answer) in zip(asks, found)
         for seen in [answered(record.cause or "", record.message, answer)]
     ]
@@ -144,6 +144,7 @@ def examine(
             given.others,
             staying,
             held,
+            nonces,
         )
 
     wanted: dict[Ask, None] = {}

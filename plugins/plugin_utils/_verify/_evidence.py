@@ -33,9 +33,16 @@ class Ask:
     script_filename: str = ""
     #: Of a WebSocket: a text that is to come back.
     echo: str = ""
+    #: Of a stream of events (sse://), whether it is https.
+    tls: bool = False
     round: int = 0
     #: Of requests that are otherwise equal, the one that is meant.
     number: int = 0
+
+    @property
+    def stays(self) -> bool:
+        """Whether the answer is a connection that stays open."""
+        return self.endpoint.startswith(("ws", "sse"))
 
     def spec(self) -> dict[str, t.Any]:
         """What the probe is told."""
@@ -48,7 +55,9 @@ class Ask:
             spec["script_filename"] = self.script_filename
         if self.echo:
             spec["expect"] = {"echo": self.echo}
-        if self.endpoint.startswith(("https", "wss")):
+        if self.tls:
+            spec["tls"] = True
+        if self.tls or self.endpoint.startswith(("https", "wss")):
             # Who signed a student's certificate is not the question here.
             spec["validate_certs"] = False
         return spec

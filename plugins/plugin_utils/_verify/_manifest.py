@@ -37,6 +37,7 @@ class Site:
     token: str | None = None
     says: str | None = None
     websocket: str | None = None
+    events: str | None = None
     mpm: str | None = None
 
     def endpoint(self, address: str) -> str:
@@ -90,7 +91,7 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
     sites: list[Site] = []
     for index, site in enumerate(given["sites"]):
         here = f"{where}.sites[{index}]"
-        for key in ("path", "nonce", "process", "token", "websocket"):
+        for key in ("path", "nonce", "process", "token", "websocket", "events"):
             if key in site and not site[key].startswith("/"):
                 raise DataError(f"{here}.{key}", f"{site[key]!r} does not begin with a slash")
         if "mpm" in site and site["front"] != "apache":

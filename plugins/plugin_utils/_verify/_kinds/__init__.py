@@ -89,6 +89,15 @@ class Scope:
     staying: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
     held: t.Sequence[Held] = ()
 
+    #: Name of a site -> its nonce.
+    nonces: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def of(self, site: Site, kind: Kind) -> Scope:
+        """What a kind with its own options would look at, of a site."""
+        return dataclasses.replace(
+            self, subject=site, options=kind.options, nonce=self.nonces.get(site.name, self.nonce)
+        )
+
     @property
     def site(self) -> Site:
         if self.subject is None:

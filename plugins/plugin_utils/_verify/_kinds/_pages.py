@@ -264,6 +264,25 @@ def websocket(scope: Scope) -> Outcome:
     return not_applicable("no_websocket_in_manifest")
 
 
+def _events(scope: Scope) -> list[Ask]:
+    site = scope.site
+    if site.events is None:
+        return []
+    endpoint = site.endpoint(scope.stand.address).partition(":")[2]
+    return [Ask("controller", f"sse:{endpoint}", site.events, f"localhost:{site.port}", tls=site.tls)]
+
+
+@kind("site", asks=_events)
+def events(scope: Scope) -> Outcome:
+    """A stream of Server-Sent Events goes through the front server, which does not keep it to itself (HTML, 9.2)."""
+    for ask, answer in zip(_events(scope), scope.seen(_events(scope))):
+        if answer.cause:
+            seen = answer.cause if answer.status is None else f"{answer.status}, {answer.cause}"
+            return failed("no_events", path=ask.path, seen=seen)
+        return ok(path=ask.path)
+    return not_applicable("no_events_in_manifest")
+
+
 @kind("stand", at_least=1)
 def sites(scope: Scope) -> Outcome:
     """There are as many sites as the assignment wants, each on a port of its own."""

@@ -329,6 +329,21 @@ def process_model(scope: Scope) -> Outcome:
         if distinct == len(pids) and not known:
             return ok(distinct=distinct, requests=len(pids))
         return failed("cgi_process_stays", distinct=distinct, requests=len(pids))
-    if distinct < len(pids) or known:
-        return ok(distinct=distinct, requests=len(pids))
-    return failed("process_does_not_stay", distinct=distinct, requests=len(pids))
+    if distinct == len(pids) and not known:
+        return failed("process_does_not_stay", distinct=distinct, requests=len(pids))
+    return _other_process(scope, pids) or ok(distinct=distinct, requests=len(pids))
+
+
+def _other_process(scope: Scope, pids: t.Iterable[int]) -> Outcome | None:
+    """A failure where the page was made by a process that is not the manifest's: one of Apache, or of the backend."""
+    facts = scope.host
+    module = scope.site.served_by.startswith("mod_")
+    meant = [one for first in behind(scope) for one in facts.family(first.pid)] if module else makers(scope)
+    if not meant or any(one.network != facts.network for one in [*meant, *behind(scope)]):
+        return None  # a container has numbers of its own
+    numbers = {one.pid for one in meant}
+    for pid in pids:
+        # Who is new since the facts is nobody's yet.
+        if pid in facts.processes and pid not in numbers:
+            return failed("other_process_answers", pid=pid, process=facts.processes[pid].name)
+    return None

@@ -50,6 +50,10 @@ GUNICORN = [
     Process(30, 1, "shop", "gunicorn", "/usr/bin/python3 /usr/bin/gunicorn app:app", "shop.service", True, HOST),
     Process(31, 30, "shop", "gunicorn", "/usr/bin/python3 /usr/bin/gunicorn app:app", "shop.service", True, HOST),
 ]
+APACHE = [
+    Process(40, 1, "root", "apache2", "/usr/sbin/apache2 -k start", "apache2.service", True, HOST),
+    *(Process(pid, 40, "www-data", "apache2", "/usr/sbin/apache2 -k start", network=HOST) for pid in (41, 42)),
+]
 SSHD = Process(5, 1, "root", "sshd", "sshd: /usr/sbin/sshd -D", "ssh.service", True, HOST)
 SOCKET = Listener("/run/php/blog.sock", None, (20, 21), 0o660, "blog", "www-data", False, HOST)
 FRONTS = tuple(Listener("0.0.0.0", port, (10, 11), network=HOST) for port in (8081, 8083))
@@ -77,7 +81,8 @@ def look(
 ) -> _kinds.Outcome:
     """Judge by one kind; ``answer`` is what the stand says to each request."""
     made = _kinds.KINDS[kind]
-    whole = Stand("s", "10.0.0.5", (PHP, APP), ("shop.example",), **(stand or {}))
+    given = {"sites": (PHP, APP), "names": ("shop.example",), **(stand or {})}
+    whole = Stand("s", "10.0.0.5", **given)
     scope = _kinds.Scope(whole, site, {**made.options, **(options or {})}, NONCE, facts=seen or facts(), **more)
     asks = made.asks(scope)
     return made.judge(dataclasses.replace(scope, answers={ask: answer(ask) for ask in asks}))
@@ -449,12 +454,60 @@ def test_no_work_at_all() -> None:
     assert caused(look("repository", work={})) == "empty_repository"
 
 
-# --- MPMs ---------------------------------------------------------------------------------------
+def test_the_process_is_the_backends_own() -> None:
+    def says(number: int) -> t.Callable[[Ask], Answered]:
+        return lambda _ask: page(str(number))
 
-APACHE = [
-    Process(40, 1, "root", "apache2", "/usr/sbin/apache2 -k start", "apache2.service", True, HOST),
-    *(Process(pid, 40, "www-data", "apache2", "/usr/sbin/apache2 -k start", network=HOST) for pid in (41, 42)),
-]
+    site = dataclasses.replace(APP, process="/pid")
+    assert caused(look("process_model", site, answer=says(31))) == "ok"
+    assert caused(look("process_model", site, answer=says(21))) == "other_process_answers"
+    module = Site("old", 8081, "mod_php", front="apache", process="/pid")
+    apache = facts([*APACHE, *FPM], (Listener("0.0.0.0", 8081, (40, 41, 42), network=HOST), SOCKET))
+    assert caused(look("process_model", module, answer=says(42), seen=apache)) == "ok"
+    assert caused(look("process_model", module, answer=says(21), seen=apache)) == "other_process_answers"
+    # In a container, another process has the same number.
+    inside = [dataclasses.replace(one, network=CONTAINER) for one in GUNICORN]
+    listeners = (dataclasses.replace(APPLICATION, network=CONTAINER), *FRONTS)
+    contained = facts([*NGINX, *FPM, *inside], listeners)
+    assert caused(look("process_model", site, answer=says(21), seen=contained)) == "ok"
+
+
+# --- stacks -------------------------------------------------------------------------------------
+
+
+def test_a_stream_of_events() -> None:
+    assert caused(look("events", APP)) == "no_events_in_manifest"
+    for tls in (False, True):
+        site = dataclasses.replace(APP, events="/news", tls=tls)
+        (ask,) = _kinds.KINDS["events"].asks(_kinds.Scope(Stand("s", "10.0.0.5", (site,)), site, {}, NONCE))
+        assert (ask.endpoint, ask.spec().get("tls", False)) == ("sse://10.0.0.5:8081", tls)
+    assert caused(look("events", site, answer=lambda _ask: page("data: x"))) == "ok"
+    assert caused(look("events", site, answer=lambda _ask: Answered("timeout", "", 200))) == "no_events"
+
+
+def test_a_stack_is_what_its_site_is_seen_to_be() -> None:
+    def stand(ask: Ask) -> Answered:
+        return page("31" if ask.path == "/pid" else NONCE + NONCE[::-1])
+
+    wanted = {"served_by": ["http"], "front": "nginx"}
+    proved = dataclasses.replace(APP, process="/pid")
+
+    def caused_by(site: Site, options: dict[str, t.Any] = wanted, **more: t.Any) -> str:
+        return caused(look("stack", options=options, answer=stand, stand={"sites": (PHP, site)}, **more))
+
+    assert caused_by(proved) == "ok"
+    assert caused_by(proved, {"served_by": ["scgi"]}) == "no_such_stack"
+    assert caused_by(proved, {"served_by": ["http"], "front": "apache"}) == "no_such_stack"
+    assert caused_by(APP) == "stack_not_proved"
+    assert caused_by(dataclasses.replace(proved, front="apache"), {"served_by": ["http"]}) == "stack_not_proved"
+    assert caused_by(proved, {"websocket": True}) == "no_such_stack"
+    assert caused_by(dataclasses.replace(proved, websocket="/talk"), {"websocket": True}) == "ok"
+    # Of two, one that is right is enough.
+    both = {"sites": (APP, dataclasses.replace(proved, name="other"))}
+    assert caused(look("stack", options=wanted, answer=stand, stand=both)) == "ok"
+
+
+# --- MPMs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
