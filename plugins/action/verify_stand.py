@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import pathlib
 import resource
+import secrets
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -183,6 +184,8 @@ class _OnHost:
         self._action = action
         self._variables = variables
         self._timeout = timeout
+        #: Timers that start again what was stopped.
+        self._guards: list[str] = []
 
     def facts(self) -> Facts:
         with _as_agreed():
@@ -210,15 +213,21 @@ class _OnHost:
         seen = self._do("stop", {"argv": ["systemctl", "show", "--property=TriggeredBy", "--value", "--", unit]})
         # The socket first, or a visitor would start the service again.
         names = [*seen["stdout"].split(), unit]
-        # Whatever becomes of us, the host starts them again.
-        later = ["systemd-run", "--quiet", "--collect", f"--on-active={_changes.PATIENCE * 2:.0f}"]
-        self._do("stop", {"argv": [*later, "systemctl", "start", "--", *names]})
-        self._do("stop", {"argv": ["systemctl", "stop", "--", *names]})
+        guard = f"weblab-verify-{secrets.token_hex(4)}"
+        later = ["systemd-run", "--quiet", "--collect", f"--unit={guard}", f"--on-active={_changes.PATIENCE * 2:.0f}"]
+        self._do("stop", {"argv": [*later, *_command("start", names)]})
+        self._guards.append(f"{guard}.timer")
+        self._do("stop", {"argv": _command("stop", names)})
         return names
 
     def start(self, units: t.Sequence[str]) -> None:
-        if units:
-            self._do("start", {"argv": ["systemctl", "start", "--", *units]})
+        for container in (True, False):
+            names = [unit for unit in units if bool(_changes.CONTAINER.fullmatch(unit)) == container]
+            if names:
+                self._do("start", {"argv": _command("start", names)})
+        if self._guards:
+            self._do("start", {"argv": ["systemctl", "stop", "--", *self._guards]})
+            self._guards.clear()
 
     def run(self, command: str) -> tuple[int, str]:
         environment = "ANSIBLE_NOCOLOR=1 ANSIBLE_FORCE_COLOR=0 ANSIBLE_STDOUT_CALLBACK=default LC_ALL=C.UTF-8"
@@ -273,6 +282,12 @@ class _OnHost:
         if seen.get("unreachable"):
             raise _engine.NotReached(_words(seen.get("msg", "")))
         return t.cast("dict[str, t.Any]", seen)
+
+
+def _command(verb: str, units: t.Sequence[str]) -> list[str]:
+    """Start or stop units of systemd, or containers of Docker."""
+    containers = [match[1] for unit in units if (match := _changes.CONTAINER.fullmatch(unit))]
+    return ["docker", verb, *containers] if containers else ["systemctl", verb, "--", *units]
 
 
 def _words(said: object) -> str:

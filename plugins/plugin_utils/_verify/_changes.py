@@ -40,7 +40,10 @@ class Hands(t.Protocol):
     """What can be done to a stand's host. Each raises ChangeError."""
 
     def stop(self, unit: str) -> list[str]:
-        """Stop a service or a container, and the sockets that would start it again; what was stopped."""
+        """Stop a service or a container, and the sockets that would start it again; what was stopped.
+
+        The host starts all of it again by itself, if nobody does.
+        """
 
     def start(self, units: t.Sequence[str]) -> None:
         """Start what was stopped."""
@@ -101,10 +104,15 @@ class _Visitors:
             time.sleep(PAUSE)
 
 
+#: A container of Docker, as systemd has it. Other scopes are somebody's session, and stay.
+CONTAINER = re.compile(r"docker-([0-9a-f]{64})\.scope")
+
+
 def units(scope: Scope) -> list[str]:
     """The services and containers that make the site's page, and are not the front server itself."""
     front = {one.unit for one in behind(scope)}
-    return sorted({one.unit for one in makers(scope) if one.unit.endswith((".service", ".scope"))} - front)
+    mine = {one.unit for one in makers(scope) if one.unit.endswith(".service") or CONTAINER.fullmatch(one.unit)}
+    return sorted(mine - front)
 
 
 def _stop_backends(visitors: _Visitors, hands: Hands, scope: t.Callable[[Site], Scope]) -> Seen:
