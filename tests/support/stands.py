@@ -67,6 +67,7 @@ listen.group = www-data
 listen.mode = 0660
 pm = static
 pm.max_children = 2
+pm.status_path = /pool
 """
 SHOP_UNIT = """\
 [Unit]
@@ -169,7 +170,8 @@ MANIFEST: dict[str, t.Any] = {
         {"name": "api", "port": 8082, "served_by": "uwsgi", "backend": "uwsgi://127.0.0.1:3031"}
         | {"nonce": "/?q={nonce}", "process": "/pid"},
         {"name": "blog", "port": 8083, "served_by": "php_fpm", "backend": "fastcgi+unix:///run/php/blog.sock"}
-        | {"script": "/srv/blog/index.php", "nonce": "/?s={nonce}", "process": "/?pid=1"},
+        | {"script": "/srv/blog/index.php", "nonce": "/?s={nonce}", "process": "/?pid=1"}
+        | {"status": "/pool"},
     ],
 }
 REPOSITORY = {
@@ -431,6 +433,14 @@ until ss -Hlnt | grep -q :3300; do sleep 0.1; done""",
     ),
     "WebSocket leads to nobody": Broken(
         {"websocket": "no_websocket"}, do="systemctl stop talk", undo="systemctl start talk"
+    ),
+    "no status page": Broken({"counted": "no_status_page"}, edits=((POOL_FILE, "pm.status_path = /pool", ""),)),
+    "another pool makes the page": Broken(
+        {"counted": "not_counted", "joined": "backend_not_in_configuration"},
+        edits=(
+            (BLOG_SITE, "/run/php/blog.sock", "/run/php/other.sock"),
+            (POOL_FILE, "[blog]\n", POOL.replace("[blog]", "[other]").replace("blog.sock", "other.sock") + "[blog]\n"),
+        ),
     ),
     "no play": Broken({"ansible": "no_playbook"}, work=(("site.yml", "*", ""),)),
 }

@@ -38,6 +38,7 @@ class Site:
     says: str | None = None
     websocket: str | None = None
     events: str | None = None
+    status: str | None = None
     mpm: str | None = None
 
     def endpoint(self, address: str) -> str:
@@ -91,9 +92,11 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
     sites: list[Site] = []
     for index, site in enumerate(given["sites"]):
         here = f"{where}.sites[{index}]"
-        for key in ("path", "nonce", "process", "token", "websocket", "events"):
+        for key in ("path", "nonce", "process", "token", "websocket", "events", "status"):
             if key in site and not site[key].startswith("/"):
                 raise DataError(f"{here}.{key}", f"{site[key]!r} does not begin with a slash")
+        if "status" in site and not (site["served_by"] == "php_fpm" and "backend" in site):
+            raise DataError(f"{here}.status", "is PHP-FPM's, and is asked of the backend")
         if "mpm" in site and site["front"] != "apache":
             raise DataError(f"{here}.mpm", f"{site['front']} has none; it is Apache's")
         if "nonce" in site and "{nonce}" not in site["nonce"]:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import typing as t
@@ -224,6 +225,46 @@ def _compared(scope: Scope) -> list[Ask]:
     path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
     front = Ask("controller", site.endpoint(scope.stand.address), path, number=1)
     return [front, *_direct(scope, path, number=1)]
+
+
+#: Visits that are counted, in rounds of their own: nobody else's are among them.
+_VISITS, _ROUND = 5, 10
+
+
+def _counted(scope: Scope) -> list[Ask]:
+    """The backend's own page, visits through the front server, and the page once more."""
+    site = scope.site
+    if site.status is None or site.backend is None:
+        return []
+    path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
+    endpoint = site.endpoint(scope.stand.address)
+    visits = [Ask("controller", endpoint, path, number=number, round=_ROUND + 1) for number in range(_VISITS)]
+    page = Ask("host", site.backend.url, f"{site.status}?full", round=_ROUND)
+    return [page, *visits, dataclasses.replace(page, round=_ROUND + 2)]
+
+
+@kind("site", asks=_counted, host=True)
+def counted(scope: Scope) -> Outcome:
+    """The backend of the manifest has counted the visits of the front server (PHP-FPM, pm.status_path)."""
+    if scope.site.status is None:
+        return not_applicable("no_status_in_manifest")
+    before, *visits, after = scope.seen(_counted(scope))
+    numbers = [_requests(page.text) for page in (before, after)]
+    if None in numbers:
+        return failed("no_status_page", path=scope.site.status)
+    (accepted, handled), (accepted_then, handled_then) = (number for number in numbers if number is not None)
+    # A connection may have brought several requests, and a worker may have ended and taken its count with it. The last
+    # look at the page was a request as well.
+    seen = max(accepted_then - accepted, handled_then - handled) - 1
+    came = sum(visit.came for visit in visits)
+    return ok(visits=came) if came and seen >= came else failed("not_counted", visits=came, counted=max(seen, 0))
+
+
+def _requests(page: str) -> tuple[int, int] | None:
+    """Connections that the pool has accepted, and requests that its workers have handled."""
+    accepted = re.search(r"^accepted conn: +(\d{1,15})$", page, re.MULTILINE)
+    handled = re.findall(r"^requests: +(\d{1,15})$", page, re.MULTILINE)
+    return (int(accepted[1]), sum(map(int, handled))) if accepted else None
 
 
 #: Connections of which the holders were seen: with fewer, chance would have a say.

@@ -454,6 +454,35 @@ def test_no_work_at_all() -> None:
     assert caused(look("repository", work={})) == "empty_repository"
 
 
+POOL = (
+    "pool: blog\naccepted conn:        {}\n\npid:  7\nrequests:             {}\n\npid:  8\nrequests:             {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cause"),
+    [
+        (POOL.format(10, 4, 6), POOL.format(16, 7, 9), "ok"),
+        # Connections that are kept, and a worker that has ended.
+        (POOL.format(10, 4, 6), POOL.format(10, 7, 9), "ok"),
+        (POOL.format(10, 4, 6), POOL.format(16, 1, 1), "ok"),
+        (POOL.format(10, 4, 6), POOL.format(11, 5, 6), "not_counted"),
+        (POOL.format(10, 4, 6), POOL.format(15, 6, 9), "not_counted"),
+        (POOL.format(10, 4, 6), "<h1>blog</h1>", "no_status_page"),
+        ("File not found.", "File not found.", "no_status_page"),
+    ],
+)
+def test_visits_are_counted_by_the_backend(before: str, after: str, cause: str) -> None:
+    def says(ask: Ask) -> Answered:
+        return page(NONCE if ask.place == "controller" else before if ask.round == 10 else after)
+
+    site = dataclasses.replace(PHP, status="/pool")
+    assert caused(look("counted", site, answer=says)) == cause
+    assert caused(look("counted", PHP, answer=says)) == "no_status_in_manifest"
+    down = look("counted", site, answer=lambda ask: Answered("refused") if ask.place == "controller" else says(ask))
+    assert caused(down) in ("not_counted", "no_status_page")
+
+
 def test_the_process_is_the_backends_own() -> None:
     def says(number: int) -> t.Callable[[Ask], Answered]:
         return lambda _ask: page(str(number))
