@@ -39,11 +39,30 @@ seealso:
 """
 
 EXAMPLES = r"""
-# openssl genpkey -algorithm ed25519 -out teacher.key; openssl pkey -in teacher.key -pubout -out teacher.pub
+- name: Key | Make one, once, and keep it from everybody
+  ansible.builtin.command:
+    cmd: openssl genpkey -algorithm ed25519 -out /tmp/weblab-teacher.key
+    creates: /tmp/weblab-teacher.key
+  delegate_to: localhost
+
+- name: Key | What others check by
+  ansible.builtin.command:
+    cmd: openssl pkey -in /tmp/weblab-teacher.key -pubout -out /tmp/weblab-teacher.pub
+    creates: /tmp/weblab-teacher.pub
+  delegate_to: localhost
+
+- name: Stand | Look at it, and sign what came of it
+  weblab.stacks.verify_stand:
+    stand:
+      sites:
+        - {name: blog, port: 8082, front: apache, served_by: php_fpm}
+    results: /tmp/weblab-signed
+    key: /tmp/weblab-teacher.key
+
 - name: Results | Are they as the teacher has signed them?
   weblab.stacks.verify_signature:
-    path: /srv/results
-    public_key: /srv/teacher.pub
+    path: /tmp/weblab-signed
+    public_key: /tmp/weblab-teacher.pub
   delegate_to: localhost
 """
 
