@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 import typing as t
 
 import daemon_trees
@@ -458,9 +459,15 @@ def test_uwsgi_reload_leaves_the_other_applications_alone(applications: Stand, n
     before = {app: workers(applications, app) for app in ("shop", "web", "cat")}
     result = applications.apply(**uwsgi({name: "processes = 3\n"}))
     assert result["actions"][unit] == "reloaded"
-    after = {app: workers(applications, app) for app in ("shop", "web", "cat")}
+    # The master starts one after the other, and serves from the first on.
+    deadline = time.monotonic() + 30
+    while True:
+        after = {app: workers(applications, app) for app in ("shop", "web", "cat")}
+        if [len(pids) for pids in after[name].values()] == [3]:
+            break
+        assert time.monotonic() < deadline, after
+        time.sleep(0.2)
     assert after[name].keys() == before[name].keys()
-    assert [len(pids) for pids in after[name].values()] == [3]
     for other in {"shop", "web", "cat"} - {name}:
         assert after[other] == before[other]
 

@@ -56,8 +56,12 @@ class ByHand:
         unpack = ["docker", "exec", "-i", host.name, "tar", "-x", "-C", "/srv/collections"]
         subprocess.run(unpack, input=archive.stdout, check=True)
         self.php = host.shell("ls /etc/php").stdout.strip()
-        self.address = host.shell("hostname --all-ip-addresses").stdout.split()[0]
         self._now: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        """Which may be another one after a restart."""
+        return self.host.shell("hostname --all-ip-addresses").stdout.split()[0]
 
     def write(self, edits: t.Iterable[tuple[str, str, str]] = ()) -> None:
         """Write the files of the right stand with these edits, and start what reads other ones than before."""

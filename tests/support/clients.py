@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import shlex
 import subprocess
 import typing as t
 
@@ -24,12 +25,15 @@ def running(host: Host, client: str, port: int, *options: str) -> t.Iterator[dic
     program, stop = f"/root/{client}.py", f"/run/{client}.stop"
     host.run("tee", program, stdin=(_HERE / f"{client}.py").read_text(encoding="utf-8"))
     host.shell(f"rm -f {stop}")
-    argv = ["docker", "exec", host.name, "python3", program, "--port", str(port), "--stop", stop, *options]
+    # Into a file: what a program says last, `docker exec` may lose on a busy machine.
+    output = f"/run/{client}.json"
+    words = ["python3", program, "--port", str(port), "--stop", stop, *options]
+    argv = ["docker", "exec", host.name, "sh", "-c", f"exec {shlex.join(words)} > {output}"]
     seen: dict[str, t.Any] = {}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(argv) as process:
         try:
             yield seen
         finally:
             host.shell(f"touch {stop}")
-            output, _errors = process.communicate()
-    seen.update(json.loads(output))
+            process.wait()
+    seen.update(json.loads(host.run("cat", output).stdout))
