@@ -26,7 +26,7 @@ def running(host: Host, client: str, port: int, *options: str) -> t.Iterator[dic
     host.run("tee", program, stdin=(_HERE / f"{client}.py").read_text(encoding="utf-8"))
     host.shell(f"rm -f {stop}")
     # Into a file: what a program says last, `docker exec` may lose on a busy machine.
-    output = f"/run/{client}.json"
+    output = f"/root/{client}-{port}.json"
     words = ["python3", program, "--port", str(port), "--stop", stop, *options]
     argv = ["docker", "exec", host.name, "sh", "-c", f"exec {shlex.join(words)} > {output}"]
     seen: dict[str, t.Any] = {}
