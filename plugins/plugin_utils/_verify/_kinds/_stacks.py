@@ -66,5 +66,5 @@ def stack(scope: Scope) -> Outcome:
         )
         if bad is None:
             return ok(site=site.name)
-        first = first or failed("stack_not_proved", wanted=wanted, site=site.name, cause=bad.cause)
+        first = first or failed("stack_not_proved", wanted=wanted, site=site.name, because=bad.cause)
     return first or failed("no_such_stack", wanted=wanted)

@@ -521,8 +521,8 @@ def test_a_stack_is_what_its_site_is_seen_to_be() -> None:
     wanted = {"served_by": ["http"], "front": "nginx"}
     proved = dataclasses.replace(APP, process="/pid")
 
-    def caused_by(site: Site, options: dict[str, t.Any] = wanted, **more: t.Any) -> str:
-        return caused(look("stack", options=options, answer=stand, stand={"sites": (PHP, site)}, **more))
+    def caused_by(site: Site, options: dict[str, t.Any] | None = None) -> str:
+        return caused(look("stack", options=options or wanted, answer=stand, stand={"sites": (PHP, site)}))
 
     assert caused_by(proved) == "ok"
     assert caused_by(proved, {"served_by": ["scgi"]}) == "no_such_stack"
