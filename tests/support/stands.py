@@ -390,7 +390,11 @@ BROKEN: dict[str, Broken] = {
     ),
     "a site too few": Broken({"three_sites": "too_few_sites"}, manifest={"without": "api"}),
     "another backend than the manifest says": Broken(
-        {"handler": "direct_without_nonce", "joined": "backend_not_in_configuration"},
+        {
+            "handler": "direct_without_nonce",
+            "joined": "backend_not_in_configuration",
+            "process_model": "other_process_answers",
+        },
         site={"backend": "http://127.0.0.1:3300"},
         do=r"""mkdir -p /srv/other
 printf 'def application(e, s):\n    s("200 OK", [])\n    return [b"other"]\n' > /srv/other/app.py
