@@ -140,8 +140,8 @@ class Class:
             "ansible_docker_host": "{{ containers[inventory_hostname] }}",
             "containers": containers,
             "verify_results": str(self.results),
-            "verify_timeout": 5,
-            "verify_deadline": 30,
+            "verify_timeout": 10,
+            "verify_deadline": 60,
         }
         (directory / "group_vars").mkdir()
         (directory / "group_vars" / "stands.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
