@@ -256,12 +256,16 @@ def _websocket(scope: Scope) -> list[Ask]:
 @kind("site", asks=_websocket)
 def websocket(scope: Scope) -> Outcome:
     """A WebSocket connection goes through the front server, and a text comes back (RFC 6455)."""
-    for ask, answer in zip(_websocket(scope), scope.seen(_websocket(scope))):
-        if answer.cause:
-            seen = answer.cause if answer.status is None else f"{answer.status}, {answer.cause}"
-            return failed("no_websocket", path=ask.path, seen=seen)
-        return ok(path=ask.path)
-    return not_applicable("no_websocket_in_manifest")
+    if scope.site.websocket is None:
+        return not_applicable("no_websocket_in_manifest")
+    seen = _cut(scope, _websocket(scope))
+    return failed("no_websocket", path=scope.site.websocket, seen=seen) if seen else ok(path=scope.site.websocket)
+
+
+def _cut(scope: Scope, asks: t.Sequence[Ask]) -> str:
+    """Why a connection that stays open is not what it should be; empty where it is."""
+    (answer,) = scope.seen(asks)
+    return f"{answer.status}, {answer.cause}" if answer.cause and answer.status is not None else answer.cause
 
 
 def _events(scope: Scope) -> list[Ask]:
@@ -275,12 +279,10 @@ def _events(scope: Scope) -> list[Ask]:
 @kind("site", asks=_events)
 def events(scope: Scope) -> Outcome:
     """A stream of Server-Sent Events goes through the front server, which does not keep it to itself (HTML, 9.2)."""
-    for ask, answer in zip(_events(scope), scope.seen(_events(scope))):
-        if answer.cause:
-            seen = answer.cause if answer.status is None else f"{answer.status}, {answer.cause}"
-            return failed("no_events", path=ask.path, seen=seen)
-        return ok(path=ask.path)
-    return not_applicable("no_events_in_manifest")
+    if scope.site.events is None:
+        return not_applicable("no_events_in_manifest")
+    seen = _cut(scope, _events(scope))
+    return failed("no_events", path=scope.site.events, seen=seen) if seen else ok(path=scope.site.events)
 
 
 @kind("stand", at_least=1)
