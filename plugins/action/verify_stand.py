@@ -76,7 +76,6 @@ class ActionModule(ActionBase):
             percent=document["percent"],
             first="\n".join(_text.first_cause(document, options["language"], options["hints"])),
             document=document,
-            report={key: options[key] for key in ("results", "language", "hints")},
         )
         if self._alone:
             lines = _text.summary(document, options["language"], options["hints"])

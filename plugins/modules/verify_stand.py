@@ -136,11 +136,6 @@ first:
   returned: always
   type: str
   sample: ""
-report:
-  description: What P(weblab.stacks.verify_report#module) wants to know, the directory, the language and the hints.
-  returned: always
-  type: dict
-  sample: {results: /srv/class/results, language: en, hints: fix}
 document:
   description: Everything, as it is written to O(results).
   returned: always
