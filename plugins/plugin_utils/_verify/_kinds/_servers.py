@@ -312,7 +312,7 @@ def _mpm_of(held: t.Sequence[Held], facts: Facts) -> str | None:
 def handler(scope: Scope) -> Outcome:
     """The backend, asked in its own protocol past the front server, gives the page that visitors get."""
     site = scope.site
-    if site.served_by in ("static", "mod_php", "mod_perl", "mod_wsgi", "cgi"):
+    if site.served_by in ("static", "cgi") or site.served_by.startswith("mod_"):
         return not_applicable("no_backend")
     if site.backend is None:
         return unknown("no_backend_in_manifest")
@@ -333,12 +333,13 @@ def handler(scope: Scope) -> Outcome:
 
 
 def _alike(one: str, other: str) -> float:
-    """How much two pages have in common, by their lines; 1 for the same."""
-    return difflib.SequenceMatcher(
-        None, one.splitlines()[:2000], other.splitlines()[:2000], autojunk=False
-    ).quick_ratio()
+    """How much two pages have in common, by their lines, or the members of their JSON; 1 for the same."""
+    words = [re.split(r"[\n,]", text)[:2000] for text in (one, other)]
+    return difflib.SequenceMatcher(None, *words, autojunk=False).quick_ratio()
 
 
+#: The number of a process, or a JSON object that has it.
+_PROCESS = re.compile(r'([0-9]{1,10})|\{.*?"pid": ?([0-9]{1,10})\b.*', re.DOTALL)
 #: Requests for the number of the process: enough that one of a few workers comes twice.
 _REQUESTS = 12
 
@@ -361,9 +362,10 @@ def process_model(scope: Scope) -> Outcome:
     for ask, answer in zip(_processes(scope), scope.seen(_processes(scope))):
         if (outcome := no_answer(answer, ask.path)) is not None:
             return outcome
-        if not re.fullmatch(r"[0-9]{1,10}", number := answer.text[:100].strip()):
+        number = _PROCESS.fullmatch(answer.text[:4096].strip())
+        if number is None:
             return failed("no_process_number", path=ask.path)
-        pids.append(int(number))
+        pids.append(int(number[1] or number[2]))
     distinct = len(set(pids))
     known = any(pid in scope.host.processes for pid in pids)
     if scope.site.served_by == "cgi":

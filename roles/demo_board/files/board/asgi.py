@@ -298,7 +298,8 @@ async def echo(socket: WebSocket) -> None:
 
 async def state(request: Request) -> Response:
     hub = _hub(request)
-    return JSONResponse(hub.presence.state("asgi", hub.at_hand.last), headers=_headers(request))
+    said = hub.presence.state("asgi", hub.at_hand.last, request.query_params.get("nonce", ""))
+    return JSONResponse(said, headers=_headers(request))
 
 
 async def broker_gone(request: Request, _error: Exception) -> Response:

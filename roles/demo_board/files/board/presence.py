@@ -56,6 +56,7 @@ class Presence:
         """The time, and how many clients are connected, as JSON."""
         return json.dumps({"type": "clock", "at": time.time(), "here": self.here, "pid": os.getpid()})
 
-    def state(self, server: str, last: object) -> dict[str, t.Any]:
-        """What this process knows, for those who look after it."""
-        return {"pid": os.getpid(), "server": server, "held": dict(self.held), "here": self.here, "last": str(last)}
+    def state(self, server: str, last: object, nonce: str) -> dict[str, t.Any]:
+        """What this process knows, for those who look after it; the nonce shows that it was asked now."""
+        known = {"server": server, "held": dict(self.held), "here": self.here, "last": str(last)}
+        return {"pid": os.getpid(), **known, "nonce": nonce[:64]}

@@ -230,7 +230,7 @@ def _preflight(_hub: Hub, request: _Request) -> t.Iterable[bytes]:
 
 
 def _state(hub: Hub, request: _Request) -> t.Iterable[bytes]:
-    return request.answer(json.dumps(hub.presence.state("uwsgi", hub.at_hand.last)))
+    return request.answer(json.dumps(hub.presence.state("uwsgi", hub.at_hand.last, request.query.get("nonce", ""))))
 
 
 def _events(hub: Hub, request: _Request) -> t.Iterable[bytes]:
