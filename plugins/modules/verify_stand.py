@@ -32,7 +32,7 @@ options:
         manifest where there is no other.
     type: path
   rubric:
-    description: V(course), V(lecture), or a file of the controller.
+    description: V(course), V(lecture), V(sites), or a file of the controller.
     type: str
     default: course
   address:

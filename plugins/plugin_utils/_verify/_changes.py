@@ -91,7 +91,7 @@ class _Visitors:
     def statuses(self) -> dict[str, int | None]:
         """Name of a site -> the status of its page."""
         sites = self.stand.sites
-        asks = [Ask("controller", site.endpoint(self.stand.address), site.path) for site in sites]
+        asks = [Ask("controller", site.endpoint(self.stand.address), site.path, site.named) for site in sites]
         return {site.name: answer.status for site, answer in zip(sites, self._ask(asks))}
 
     def come_back(self) -> dict[str, int | None]:

@@ -30,6 +30,7 @@ class Site:
     tls: bool = False
     path: str = "/"
     front: str = "nginx"
+    host: str | None = None
     backend: _endpoint.Endpoint | None = None
     script: str | None = None
     nonce: str | None = None
@@ -40,6 +41,11 @@ class Site:
     events: str | None = None
     status: str | None = None
     mpm: str | None = None
+
+    @property
+    def named(self) -> str:
+        """The Host field of a request for it (RFC 9110, 7.2)."""
+        return f"{self.host or 'localhost'}:{self.port}"
 
     def endpoint(self, address: str) -> str:
         """Where it answers, for the probe."""
@@ -107,9 +113,10 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
                 raise DataError(f"{here}.backend", f"{site['served_by']} is a part of the front server")
             site["backend"] = _endpoint.parse(site["backend"], f"{here}.backend", protocol)
         for other in sites:
-            for key in ("name", "port"):
-                if getattr(other, key) == site[key]:
-                    raise DataError(f"{here}.{key}", f"{site[key]!r} is that of another site")
+            if other.name == site["name"]:
+                raise DataError(f"{here}.name", f"{site['name']!r} is that of another site")
+            if (other.port, other.host) == (site["port"], site.get("host")):
+                raise DataError(f"{here}.port", f"{site['port']!r} is that of another site")
         sites.append(Site(**site))
     return Stand(
         given.get("name") or name,

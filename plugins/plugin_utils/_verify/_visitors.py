@@ -30,7 +30,7 @@ def staying(sites: t.Sequence[Site], address: str, timeout: float) -> t.Iterator
     visitors = [(site, _connection(site, address, timeout)) for site in sites for _number in range(VISITORS)]
     workers = concurrent.futures.ThreadPoolExecutor(max_workers=len(visitors) or 1)
     try:
-        asked = [workers.submit(_ask, connection, site.path) for site, connection in visitors]
+        asked = [workers.submit(_ask, connection, site) for site, connection in visitors]
         done, _late = concurrent.futures.wait(asked, timeout=timeout)
         count = {site.name: 0 for site in sites}
         for (site, _none), future in zip(visitors, asked):
@@ -55,10 +55,10 @@ def _connection(site: Site, address: str, timeout: float) -> http.client.HTTPCon
     return http.client.HTTPSConnection(address, site.port, timeout=timeout, context=context)
 
 
-def _ask(connection: http.client.HTTPConnection, path: str) -> bool:
+def _ask(connection: http.client.HTTPConnection, site: Site) -> bool:
     """Ask for a page without its body; is the connection open after it?"""
     try:
-        connection.request("HEAD", path)
+        connection.request("HEAD", site.path, headers={"Host": site.named})
         connection.getresponse().read()
     except (OSError, http.client.HTTPException):
         return False

@@ -70,14 +70,17 @@ _PHP = re.compile(r"<\?(php\b|=)")
 
 def _page(scope: Scope, path: str | None = None, number: int = 0) -> Ask:
     site = scope.site
-    return Ask("controller", site.endpoint(scope.stand.address), path or site.path, number=number)
+    return Ask("controller", site.endpoint(scope.stand.address), path or site.path, site.named, number=number)
 
 
 def _ways(scope: Scope) -> list[Ask]:
-    """By each name under which somebody may come: localhost, the address, the names of the manifest."""
+    """By each name under which somebody may come: localhost, the address, the names of the manifest, the site's own."""
     site, address = scope.site, scope.stand.address
+    if site.host and not scope.options["everywhere"]:
+        return [_page(scope)]
     shown = f"[{address}]" if ":" in address else address
     ways = [f"localhost:{site.port}", f"{shown}:{site.port}", *(f"{name}:{site.port}" for name in scope.stand.names)]
+    ways += [site.named]
     return [Ask("controller", site.endpoint(address), site.path, host) for host in dict.fromkeys(ways)]
 
 
@@ -90,7 +93,7 @@ def no_answer(answer: Answered, where: str) -> Outcome | None:
     return None
 
 
-@kind("site", asks=_ways)
+@kind("site", asks=_ways, everywhere=True)
 def answers(scope: Scope) -> Outcome:
     """The site answers by localhost, by the address and by each name of the manifest, with the same page."""
     bad = []
@@ -250,7 +253,7 @@ def _websocket(scope: Scope) -> list[Ask]:
     if site.websocket is None:
         return []
     endpoint = site.endpoint(scope.stand.address).replace("http", "ws", 1)
-    return [Ask("controller", endpoint, site.websocket, f"localhost:{site.port}", echo=scope.nonce)]
+    return [Ask("controller", endpoint, site.websocket, site.named, echo=scope.nonce)]
 
 
 @kind("site", asks=_websocket)
@@ -273,7 +276,7 @@ def _events(scope: Scope) -> list[Ask]:
     if site.events is None:
         return []
     endpoint = site.endpoint(scope.stand.address).partition(":")[2]
-    return [Ask("controller", f"sse:{endpoint}", site.events, f"localhost:{site.port}", tls=site.tls)]
+    return [Ask("controller", f"sse:{endpoint}", site.events, site.named, tls=site.tls)]
 
 
 @kind("site", asks=_events)

@@ -182,7 +182,8 @@ def _direct(scope: Scope, path: str | None = None, number: int = 0) -> list[Ask]
     site = scope.site
     if site.backend is None:
         return []
-    return [Ask("host", site.backend.url, path or site.path, script_filename=site.script or "", number=number)]
+    script = site.script or ""
+    return [Ask("host", site.backend.url, path or site.path, site.named, script_filename=script, number=number)]
 
 
 @kind("site", asks=_direct, host=True)
@@ -223,7 +224,7 @@ def starts_at_boot(scope: Scope) -> Outcome:
 def _compared(scope: Scope) -> list[Ask]:
     site = scope.site
     path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
-    front = Ask("controller", site.endpoint(scope.stand.address), path, number=1)
+    front = Ask("controller", site.endpoint(scope.stand.address), path, site.named, number=1)
     return [front, *_direct(scope, path, number=1)]
 
 
@@ -238,7 +239,9 @@ def _counted(scope: Scope) -> list[Ask]:
         return []
     path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
     endpoint = site.endpoint(scope.stand.address)
-    visits = [Ask("controller", endpoint, path, number=number, round=_ROUND + 1) for number in range(_VISITS)]
+    visits = [
+        Ask("controller", endpoint, path, site.named, number=number, round=_ROUND + 1) for number in range(_VISITS)
+    ]
     page = Ask("host", site.backend.url, f"{site.status}?full", round=_ROUND)
     return [page, *visits, dataclasses.replace(page, round=_ROUND + 2)]
 
@@ -334,8 +337,8 @@ def handler(scope: Scope) -> Outcome:
 
 def _alike(one: str, other: str) -> float:
     """How much two pages have in common, by their lines, or the members of their JSON; 1 for the same."""
-    words = [re.split(r"[\n,]", text)[:2000] for text in (one, other)]
-    return difflib.SequenceMatcher(None, *words, autojunk=False).quick_ratio()
+    mine, its = (re.split(r"[\n,]", text)[:2000] for text in (one, other))
+    return difflib.SequenceMatcher(None, mine, its, autojunk=False).quick_ratio()
 
 
 #: The number of a process, or a JSON object that has it.
@@ -347,9 +350,11 @@ _REQUESTS = 12
 def _processes(scope: Scope) -> list[Ask]:
     if scope.site.process is None:
         return []
-    endpoint = scope.site.endpoint(scope.stand.address)
+    site = scope.site
+    endpoint = site.endpoint(scope.stand.address)
     return [
-        Ask("controller", endpoint, scope.site.process, number=number, round=number % 4) for number in range(_REQUESTS)
+        Ask("controller", endpoint, site.process or "", site.named, number=number, round=number % 4)
+        for number in range(_REQUESTS)
     ]
 
 
