@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils import _endpoint
 from ..module_utils._errors import DataError
 from ..plugin_utils import _sizing
-from ..plugin_utils._compile import _apache, _app_service, _facts, _nginx, _php_fpm, _rows, _stacks, _uwsgi
+from ..plugin_utils._compile import _apache, _app_service, _facts, _nginx, _php_fpm, _rows, _stacks, _stand, _uwsgi
 
 
 def endpoint_address(value: t.Any) -> str:
@@ -75,6 +75,7 @@ class FilterModule:
             "size_workers": size_workers,
             "stack_plan": _stacks.stack_plan,
             "stack_sites": _stacks.stack_sites,
+            "stand_manifest": _stand.stand_manifest,
             "uwsgi_plan": _uwsgi.uwsgi_plan,
         }
         return {name: _friendly(function) for name, function in functions.items()}

@@ -63,7 +63,7 @@ def add_fastcgi_site(draft: Draft, site: Site, here: str) -> None:
         name, endpoint = backend(site, name, "fastcgi", _socket, here, number)
         if number and site["socket"] not in ("unix", "tcp"):
             raise DataError(f"{here}.socket", "one endpoint serves one program, and this site has several: unix or tcp")
-        draft.add_endpoint(site, "backend", endpoint, f"{here}.scripts[{number}]", {})
+        draft.add_endpoint(site, "backend", endpoint, f"{here}.scripts[{number}]", {}, entry["path"])
         # What the program finds at its start is gone with the first request, whose variables take its place.
         locations.append({**_fastcgi(site, entry, endpoint), "params": site["environment"]})
         command = [entry.get("interpreter", entry["script"]), *entry["arguments"]]

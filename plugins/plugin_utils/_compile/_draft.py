@@ -86,12 +86,19 @@ class Draft:
         self.plan["fronts"][self._front_name(site)].append({**known, **more})
 
     def add_endpoint(
-        self, site: Site, role: str, endpoint: _endpoint.Endpoint, what: str, probe: dict[str, t.Any]
+        self,
+        site: Site,
+        role: str,
+        endpoint: _endpoint.Endpoint,
+        what: str,
+        probe: dict[str, t.Any],
+        mount: str = "/",
     ) -> None:
         """Add a socket of the drawing.
 
         :param role: ``front``, ``backend`` or ``internal``.
         :param what: path in the user's data of what says where it is.
+        :param mount: the part of the site that is behind it.
         """
         # Sites of one front server may share a port and differ by name; everything else is taken once.
         listens = role != "front" or not site.get("server_names")
@@ -102,6 +109,7 @@ class Draft:
                 "role": role,
                 "front": self._front_name(site),
                 "endpoint": endpoint.as_dict(),
+                "mount": mount,
                 "what": what,
                 "listens": listens,
                 "probe": {"endpoint": endpoint.as_dict(), "name": f"{site['name']} {role}", **probe},

@@ -257,6 +257,11 @@ def _backends(plan: t.Any) -> dict[str, list[dict[str, t.Any]]]:
     }
 
 
+def stack_drawing(stack: str, variables: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return the drawing of a stack: the host's, or the role's own."""
+    return t.cast("t.Mapping[str, t.Any]", _settings(stack, variables)["drawing"])
+
+
 def _settings(stack: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     defaults = _spec.role_defaults(stack)
     return {key: variables.get(f"{stack}_{key}", defaults.get(f"{stack}_{key}")) for key in ("drawing", "socket")}

@@ -42,7 +42,7 @@ def add_wsgi_site(draft: Draft, site: Site, here: str) -> None:
             name = f"{name}-{gateway}"
         unix = functools.partial(_uwsgi.default_socket, protocol=gateway)
         name, endpoint = backend(site, name, gateway, unix, place, number, service.get("socket"))
-        draft.add_endpoint(site, "backend", endpoint, f"{place}.socket", {"path": service["mount"]})
+        draft.add_endpoint(site, "backend", endpoint, f"{place}.socket", {"path": service["mount"]}, service["mount"])
         locations.append(
             {"path": service["mount"], "type": gateway, "endpoint": endpoint.as_dict(), "timeout": service["harakiri"]}
         )
