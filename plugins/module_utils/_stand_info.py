@@ -42,12 +42,16 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
 #: The programs whose files say what is joined with what, and where those are.
 _FILES = {
     "nginx": ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d", "/etc/nginx/sites-enabled"),
-    "apache2": (
-        "/etc/apache2",
-        "/etc/apache2-prefork",
-        "/etc/apache2-event",
-        "/etc/apache2-worker",
-        "/etc/apache2-itk",
+    **dict.fromkeys(
+        # mod_perl writes the whole path, of which the kernel keeps 15 letters.
+        ("apache2", "/usr/sbin/apach"),
+        (
+            "/etc/apache2",
+            "/etc/apache2-prefork",
+            "/etc/apache2-event",
+            "/etc/apache2-worker",
+            "/etc/apache2-itk",
+        ),
     ),
     "httpd": ("/usr/local/apache2/conf",),
     "lighttpd": ("/etc/lighttpd/lighttpd.conf", "/etc/lighttpd/conf-enabled"),
@@ -60,7 +64,7 @@ _NOT_READ = ("mods-available", "sites-available", "conf-available", "mods-enable
 
 @dataclasses.dataclass
 class Seen:
-    """A process, and the namespaces that it is in."""
+    """A process, and the network that it is in."""
 
     pid: int
     ppid: int
@@ -69,7 +73,6 @@ class Seen:
     command: str
     unit: str
     network: int
-    mounts: int
     enabled: bool | None = None
 
 
@@ -88,10 +91,10 @@ def stand_info(
         result["connections"] = _connections(frozenset(connections))
     if facts:
         processes = _processes()
-        own = _namespace("self", "net")
+        own = _network("self")
         result.update(
             network=own,
-            processes=[{key: value for key, value in vars(one).items() if key != "mounts"} for one in processes],
+            processes=[vars(one) for one in processes],
             listeners=_listeners(processes),
             configuration=_configuration(processes),
         )
@@ -143,12 +146,12 @@ def _process(pid: int) -> Seen:
         units = _UNIT.findall(file.read())
     return Seen(
         pid, int(fields["PPid"]), _user(int(fields["Uid"].split()[1])), fields["Name"],
-        words.decode("utf-8", "replace"), units[-1] if units else "", _namespace(pid, "net"), _namespace(pid, "mnt"),
+        words.decode("utf-8", "replace"), units[-1] if units else "", _network(pid),
     )  # fmt: skip
 
 
-def _namespace(pid: int | str, kind: str) -> int:
-    return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+def _network(pid: int | str) -> int:
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def _user(uid: int) -> str:
@@ -303,15 +306,19 @@ def _describe(entry: dict[str, t.Any], pid: int) -> None:
 
 def _configuration(processes: t.Sequence[Seen]) -> dict[str, str]:
     """Path -> text of the configuration of every web server that runs, those in containers as well."""
-    own = _namespace("self", "mnt")
-    roots: dict[tuple[int, str], str] = {}
+    own = _root("self")
+    roots: dict[tuple[tuple[int, int], tuple[str, ...]], str] = {}
     for one in processes:
         if one.name in _FILES:
+            try:
+                root = _root(one.pid)
+            except OSError:
+                continue  # it has ended meanwhile
             # A container's links would lead through the host's directories: there, links are not followed.
-            roots.setdefault((one.mounts, one.name), "" if one.mounts == own else f"/proc/{one.pid}/root")
+            roots.setdefault((root, _FILES[one.name]), "" if root == own else f"/proc/{one.pid}/root")
     found: dict[str, str] = {}
-    for (_mounts, name), root in roots.items():
-        for path in _FILES[name]:
+    for (_root_of, paths), root in roots.items():
+        for path in paths:
             for file in _files(root + path):
                 if len(found) >= MAX_FILES:
                     return found
@@ -319,6 +326,12 @@ def _configuration(processes: t.Sequence[Seen]) -> dict[str, str]:
                 if text is not None:
                     found[file[len(root) :] if not root else f"container:{file[len(root) :]}"] = text
     return found
+
+
+def _root(pid: int | str) -> tuple[int, int]:
+    """Which directory a process has as its root. A service with a /tmp of its own has the host's, a container another."""
+    seen = os.stat(f"/proc/{pid}/root/")
+    return seen.st_dev, seen.st_ino
 
 
 def _files(path: str) -> t.Iterator[str]:
