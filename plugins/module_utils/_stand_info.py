@@ -311,13 +311,13 @@ def _configuration(processes: t.Sequence[Seen]) -> dict[str, str]:
     for one in processes:
         if one.name in _FILES:
             try:
-                root = _root(one.pid)
+                its = _root(one.pid)
             except OSError:
                 continue  # it has ended meanwhile
             # A container's links would lead through the host's directories: there, links are not followed.
-            roots.setdefault((root, _FILES[one.name]), "" if root == own else f"/proc/{one.pid}/root")
+            roots.setdefault((its, _FILES[one.name]), "" if its == own else f"/proc/{one.pid}/root")
     found: dict[str, str] = {}
-    for (_root_of, paths), root in roots.items():
+    for (_its, paths), root in roots.items():
         for path in paths:
             for file in _files(root + path):
                 if len(found) >= MAX_FILES:
@@ -329,7 +329,7 @@ def _configuration(processes: t.Sequence[Seen]) -> dict[str, str]:
 
 
 def _root(pid: int | str) -> tuple[int, int]:
-    """Which directory a process has as its root. A service with a /tmp of its own has the host's, a container another."""
+    """Which directory a process has as its root: a service with a /tmp of its own the host's, a container another."""
     seen = os.stat(f"/proc/{pid}/root/")
     return seen.st_dev, seen.st_ino
 

@@ -42,16 +42,10 @@ def stand_manifest(
             raise DataError(f"weblab_stand.{name}", f"no site of {where} has this name")
     by_name = {site["name"]: site for site in sites if site.get("name") in planned}
     found = []
-    #: Connections that stay cost prefork a process each: they are kept at one site of each Apache.
-    seen: set[str] = set()
     for name, endpoints in planned.items():
         # A second front of another site's server has no backend of its own.
         behind = planned[by_name[name].get("server_of", name)][1:]
         one = _site(by_name[name], [endpoints[0], *behind], variables, more.get(name, {}))
-        drawn = _front(endpoints[0], variables)
-        if drawn["component"] == "apache" and (instance := str(drawn.get("instance"))) not in seen:
-            seen.add(instance)
-            one["mpm"] = drawn["mpm"]
         found.append({**one, **more.get(name, {})})
     return {"sites": found}
 
@@ -72,6 +66,8 @@ def _site(
     drawing, drawn = stack_drawing(front["stack"], variables), _front(front, variables)
     runs = str(drawing["runs"])
     found: dict[str, t.Any] = {"name": site["name"], "port": listens.port, "front": drawn["component"]}
+    if "mpm" in drawn:
+        found["mpm"] = drawn["mpm"]
     if listens.tls:
         found["tls"] = True
     if site.get("server_names"):

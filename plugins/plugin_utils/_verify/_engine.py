@@ -17,6 +17,7 @@ from . import _changes, _visitors
 from ._evidence import MAX_BODY, Answered, Ask, Facts, Held
 from ._judge import document, judge, subjects
 from ._kinds import Scope
+from ._kinds._servers import stay_at
 
 if t.TYPE_CHECKING:
     from ._manifest import Site, Stand
@@ -168,7 +169,7 @@ def examine(
     if facts is None and not any(answer.came for answer in answers.values()):
         raise Unreachable(reason)
     if facts is not None and any(one.kind.stays for one in rubric.criteria.values()):
-        stays = [site for site in stand.sites if site.mpm]
+        stays = list({site.name: site for site in stay_at(stand.sites, facts).values()}.values())
         if stays:
             with _visitors.staying(stays, stand.address, timeout) as count:
                 staying.update(count)

@@ -16,6 +16,9 @@ from .._evidence import Ask, Facts, Held, Listener, Process
 from . import Outcome, Scope, failed, kind, not_applicable, ok, unknown
 from ._pages import no_answer
 
+if t.TYPE_CHECKING:
+    from .._manifest import Site
+
 #: front -> how its processes are called. mod_perl's Apache writes its whole path, of which the kernel keeps 15 letters.
 FRONTS = {
     "nginx": ("nginx",),
@@ -274,6 +277,19 @@ def _requests(page: str) -> tuple[int, int] | None:
 _ENOUGH = 4
 
 
+def stay_at(sites: t.Iterable[Site], facts: Facts) -> dict[str, Site]:
+    """Name of a site with an MPM -> the one at which visitors stay for it.
+
+    The sites of one server share its processes, and so its limit of them: visitors at each would leave no room.
+    """
+    first: dict[int, Site] = {}
+    return {
+        site.name: first.setdefault(min((one.pid for one in facts.listening_on(site.port)), default=-site.port), site)
+        for site in sites
+        if site.mpm
+    }
+
+
 @kind("site", host=True, stays=True)
 def mpm(scope: Scope) -> Outcome:
     """Apache's MPM, by who has the connections of visitors who stay: prefork and itk a process for each, itk's with a
@@ -282,10 +298,11 @@ def mpm(scope: Scope) -> Outcome:
     wanted = scope.site.mpm
     if wanted is None:
         return not_applicable("no_mpm_in_manifest")
-    staying = scope.staying.get(scope.site.name, 0)
+    site = stay_at(scope.stand.sites, scope.host)[scope.site.name]
+    staying = scope.staying.get(site.name, 0)
     if staying < _ENOUGH:
         return unknown("nobody_stays", open=staying)
-    found = _mpm_of([one for one in scope.held if one.port == scope.site.port], scope.host)
+    found = _mpm_of([one for one in scope.held if one.port == site.port], scope.host)
     if found is None:
         return unknown("nobody_stays", open=staying)
     return ok(mpm=found) if found == wanted else failed("another_mpm", seen=found, wanted=wanted)
@@ -377,7 +394,9 @@ def process_model(scope: Scope) -> Outcome:
         if distinct == len(pids) and not known:
             return ok(distinct=distinct, requests=len(pids))
         return failed("cgi_process_stays", distinct=distinct, requests=len(pids))
-    if distinct == len(pids) and not known:
+    # Under itk a process ends with its connection, and each of these has one of its own.
+    stays = not (scope.site.mpm == "itk" and scope.site.served_by.startswith("mod_"))
+    if distinct == len(pids) and not known and stays:
         return failed("process_does_not_stay", distinct=distinct, requests=len(pids))
     return _other_process(scope, pids) or ok(distinct=distinct, requests=len(pids))
 
