@@ -60,6 +60,8 @@ RUN_OPTIONS = (
     "--tty --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_NICE --cap-add DAC_READ_SEARCH "
     "--cap-add SYS_PTRACE "
     "--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+    # A host that is told to restart does so; one that is stopped stays so.
+    "--restart unless-stopped "
     "--cgroupns=private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp -e container=docker --stop-signal SIGRTMIN+3"
 ).split()
 INIT = "/usr/local/sbin/weblab-init"
