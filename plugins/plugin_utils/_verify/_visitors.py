@@ -56,9 +56,12 @@ def _connection(site: Site, address: str, timeout: float) -> http.client.HTTPCon
 
 
 def _ask(connection: http.client.HTTPConnection, site: Site) -> bool:
-    """Ask for a page without its body; is the connection open after it?"""
+    """Ask what the server can do; is the connection open after it?
+
+    It answers that by itself (RFC 9110, 9.3.7): after a page, it may close the connection because of who made the page.
+    """
     try:
-        connection.request("HEAD", site.path, headers={"Host": site.named})
+        connection.request("OPTIONS", "*", headers={"Host": site.named})
         connection.getresponse().read()
     except (OSError, http.client.HTTPException):
         return False
