@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import typing as t
 
@@ -25,7 +26,7 @@ Pages = t.Mapping[str, t.Mapping[str, t.Any]]
 def stand_manifest(
     sites: list[dict[str, t.Any]], variables: t.Mapping[str, t.Any], pages: Pages | None = None, where: str = OWNER
 ) -> dict[str, t.Any]:
-    """Return ``verify_stand`` for the sites of a host.
+    """Return ``verify_stand`` for the sites of a host, without those that listen for the host itself only.
 
     :param variables: the host's, as :func:`host_plan` takes them.
     :param pages: name of a site -> what cannot be known of its application, in the words of ``verify_stand.sites[]``:
@@ -43,11 +44,21 @@ def stand_manifest(
     by_name = {site["name"]: site for site in sites if site.get("name") in planned}
     found = []
     for name, endpoints in planned.items():
+        if _local(endpoints[0]):
+            continue
         # A second front of another site's server has no backend of its own.
         behind = planned[by_name[name].get("server_of", name)][1:]
         one = _site(by_name[name], [endpoints[0], *behind], variables, more.get(name, {}))
         found.append({**one, **more.get(name, {})})
     return {"sites": found}
+
+
+def _local(endpoint: t.Mapping[str, t.Any]) -> bool:
+    host = str(_endpoint.parse(endpoint["endpoint"]).host)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _front(endpoint: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:

@@ -168,6 +168,14 @@ def test_absent_sites_are_no_part_of_it() -> None:
     assert stand_manifest([gone], {}) == {"sites": []}
 
 
+@pytest.mark.parametrize(
+    ("address", "visited"), [("127.0.0.1", False), ("::1", False), ("10.0.0.5", True), ("::", True)]
+)
+def test_a_site_for_the_host_itself_has_no_visitors(address: str, visited: bool) -> None:
+    site = {"name": "one", "stack": "apache_prefork_mod_php", "port": 8081, "root": "/srv/blog", "address": address}
+    assert len(stand_manifest([site], {})["sites"]) == visited
+
+
 def test_pages_of_a_site_that_is_not_there() -> None:
     site = {"name": "one", "stack": "apache_prefork_mod_php", "port": 8081, "root": "/srv/blog"}
     with pytest.raises(DataError, match=r"weblab_stand\.two: no site of weblab_sites has this name"):
