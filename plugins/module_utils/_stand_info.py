@@ -20,9 +20,17 @@ import re
 import stat
 import typing as t
 
+from . import _endpoint, _uwsgi_info
 from ._config_tree._listen import Listener, tcp, unix
 from ._config_tree._service import run
+from ._errors import DataError
 from ._probe import ask_all
+from ._probe._protocols import converse
+
+if t.TYPE_CHECKING:
+    from ._probe import Record
+    from ._probe._check import Check
+    from ._probe._conversations import Answer, Conversation
 
 #: Bounds of what is returned, whatever the host says.
 MAX_PROCESSES = 4000
@@ -81,7 +89,7 @@ def stand_info(
 ) -> dict[str, t.Any]:
     """Everything that the module returns.
 
-    :param requests: as the ``endpoints`` of the probe.
+    :param requests: as the ``endpoints`` of the probe; one with ``statistics`` is a stats server of uWSGI.
     :param timeout: seconds for all requests together.
     :param connections: ports of this host, of whose open connections the holders are looked for.
     :raises EndpointError: a request is wrong; nothing was asked.
@@ -102,21 +110,50 @@ def stand_info(
 
 
 def _answers(requests: t.Sequence[t.Mapping[str, t.Any]], timeout: float) -> list[dict[str, t.Any]]:
-    found = []
-    for record, answer in ask_all(requests, timeout, max_body=MAX_BODY) if requests else []:
-        found.append(
-            {
-                "cause": record.cause,
-                "message": record.message,
-                "status": answer.status if answer else None,
-                "headers": {str(name)[:100]: str(value)[:1000] for name, value in list(answer.headers.items())[:50]}
-                if answer
-                else {},
-                # Bytes, as they came: what they mean is the reader's business.
-                "body": base64.b64encode(answer.body).decode("ascii") if answer else "",
-                "truncated": answer.truncated if answer else False,
-            }
-        )
+    if not requests:
+        return []
+    counting = [bool(one.get("statistics")) for one in requests]
+    specs = [{key: value for key, value in one.items() if key != "statistics"} for one in requests]
+    stats = {_stats_server(spec, index) for index, spec in enumerate(specs) if counting[index]}
+
+    def conversation(check: Check) -> Conversation:
+        return _uwsgi_info.Statistics(check) if check.endpoint in stats else converse(check)
+
+    answers = ask_all(specs, timeout, max_body=MAX_BODY, conversation=conversation)
+    return [_counted(*one) if count else _answer(*one) for count, one in zip(counting, answers)]
+
+
+def _stats_server(spec: t.Mapping[str, t.Any], index: int) -> _endpoint.Endpoint:
+    where = f"requests[{index}].endpoint"
+    endpoint = _endpoint.parse(spec.get("endpoint"), where)
+    if endpoint.protocol not in ("tcp", "unix"):
+        raise DataError(where, f"a stats server has no protocol of its own, and this speaks {endpoint.protocol}")
+    return endpoint
+
+
+def _answer(record: Record, answer: Answer | None) -> dict[str, t.Any]:
+    return {
+        "cause": record.cause,
+        "message": record.message,
+        "status": answer.status if answer else None,
+        "headers": {str(name)[:100]: str(value)[:1000] for name, value in list(answer.headers.items())[:50]}
+        if answer
+        else {},
+        # Bytes, as they came: what they mean is the reader's business.
+        "body": base64.b64encode(answer.body).decode("ascii") if answer else "",
+        "truncated": answer.truncated if answer else False,
+    }
+
+
+def _counted(record: Record, answer: Answer | None) -> dict[str, t.Any]:
+    """The number alone: the statistics have the requests themselves, with cookies and passwords."""
+    found = {**_answer(record, None), "cause": record.cause or "wrong_protocol"}
+    if answer:
+        try:
+            count = _uwsgi_info.requests(answer.body)
+        except DataError as error:
+            return {**found, "message": str(error)}
+        found.update(cause=None, status=200, body=base64.b64encode(b"%d" % count).decode("ascii"))
     return found
 
 

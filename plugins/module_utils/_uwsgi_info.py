@@ -85,11 +85,18 @@ def options(text: str, name: str) -> dict[str, list[str]]:
     return found
 
 
-def statistics(address: str, timeout: float) -> dict[str, t.Any]:
+def address(text: str, where: str = "") -> Endpoint:
+    """The endpoint behind a ``stats`` option: ``/run/shop/stats.sock``, ``127.0.0.1:9191``, ``:9191``.
+
+    :raises EndpointError: with ``where`` and what is wrong.
+    """
+    return _endpoint.listening(text, _bare(text), where)
+
+
+def statistics(text: str, timeout: float) -> dict[str, t.Any]:
     """What the stats server at a ``stats`` option's address says; empty when it says nothing."""
     try:
-        specs = [_endpoint.listening(address, _bare(address), "stats")]
-        ((_record, answer),) = ask_all(specs, timeout, conversation=Statistics)
+        ((_record, answer),) = ask_all([address(text, "stats")], timeout, conversation=Statistics)
         return dict(_read(answer.body)) if answer else {}
     except DataError:
         return {}
@@ -119,6 +126,19 @@ def summary(stats: t.Any) -> dict[str, t.Any]:
         "apps": _apps(_mappings(said, "workers"))[:MAX_ITEMS],
         "vassals": _mappings(said, "vassals")[:MAX_ITEMS],
     }
+
+
+def requests(stats: t.Any) -> int:
+    """How many requests the workers have handled, those before a restart of a worker as well.
+
+    :param stats: JSON, as text or as what was read from it.
+    :raises DataError: these are no statistics of an application of uWSGI.
+    """
+    counts: list[t.Any] = [worker.get("requests") for worker in _mappings(_read(stats), "workers")]
+    # A bool is an int as well.
+    if not counts or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+        raise DataError("stats", "these are not the statistics of uWSGI: its workers count no requests")
+    return sum(counts)
 
 
 def _read(stats: t.Any) -> t.Mapping[str, t.Any]:
@@ -171,8 +191,8 @@ def configured(patterns: t.Iterable[str] = CONFIG) -> list[Server]:
         stem = os.path.basename(name).rpartition(".")[0]
         keys = options(Path(name).read_text(encoding="utf-8", errors="replace"), stem)
         for key in ("stats", "stats-server", "emperor-stats"):
-            for address in keys.get(key, [])[-1:]:
-                found.append(Server(stem, _endpoint.listening(address, _bare(address), f"{key} in {name}")))
+            for text in keys.get(key, [])[-1:]:
+                found.append(Server(stem, address(text, f"{key} in {name}")))
     return found
 
 
@@ -228,6 +248,6 @@ def _queues(sockets: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]
         name = str(sock.get("name", ""))
         # A socket may have a name that says nothing, as one that was inherited.
         with contextlib.suppress(DataError):
-            endpoints[name] = _endpoint.listening(name, _bare(name))
+            endpoints[name] = address(name)
     found = zip(endpoints, queues_of(endpoints.values()))
     return [{"socket": name, **queue} for name, queue in found if queue]

@@ -23,7 +23,10 @@ options:
     type: bool
     default: true
   requests:
-    description: What to ask, spelled as the endpoints of P(weblab.stacks.endpoint_probe#module). Each is asked once.
+    description:
+      - What to ask, spelled as the endpoints of P(weblab.stacks.endpoint_probe#module). Each is asked once.
+      - An endpoint with C(statistics) set is a stats server of uWSGI, C(tcp) or C(unix). Its answer is the number of
+        requests that the workers have handled, and nothing else of the statistics, which have the visitors' cookies.
     type: list
     elements: dict
     default: []

@@ -86,6 +86,7 @@ BLOG = {
     "nonce": "/?s={nonce}", "process": "/?pid=1",
 }  # fmt: skip
 HELLO_SITE = {"served_by": "cgi", "path": "/hello", "nonce": "/hello?{nonce}", "process": "/hello?pid"}
+HELLO_SITE["status"] = "/server-status"
 SITES: list[dict[str, t.Any]] = [
     {"name": "apache", "port": 8091, "front": "apache", "mpm": "event", **BLOG},
     {"name": "cgi", "port": 8092, "front": "apache", **HELLO_SITE},
@@ -129,8 +130,9 @@ MISTAKES = {
     ),
     "CGI is not FastCGI": Mistake(
         {"process_model": "process_does_not_stay", "handler": "no_backend_in_manifest"},
-        sites={"cgi": {"served_by": "fastcgi"}},
+        sites={"cgi": {"served_by": "fastcgi", "status": None}},
     ),
+    "no server-status": Mistake({"counted": "no_server_status"}, sites={"cgi": {"status": "/no-status"}}),
     "it is not nginx": Mistake({"front_server": "another_front"}, sites={"caddy": {"front": "nginx"}}),
     "it is not Apache": Mistake({"front_server": "another_front"}, sites={"lighttpd": {"front": "apache"}}),
     "it is another MPM": Mistake({"mpm": "another_mpm"}, sites={"apache": {"mpm": "worker"}}),
@@ -160,7 +162,7 @@ def stand(request: pytest.FixtureRequest, new_module_host: NewHost, tmp_path_fac
         "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d;"
         f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends {PACKAGES} >/dev/null;"
         "rm -f /usr/sbin/policy-rc.d /etc/php/*/fpm/pool.d/www.conf /etc/apache2/sites-enabled/*;"
-        "a2dismod -q -f mpm_itk mpm_prefork mpm_worker; a2enmod -q mpm_event proxy_fcgi cgid;"
+        "a2dismod -q -f mpm_itk mpm_prefork mpm_worker; a2enmod -q mpm_event proxy_fcgi cgid status;"
         "usermod -aG www-data caddy"
     )
     made = ByHand(host, tmp_path_factory.mktemp("servers"), FILES, UNITS, "curl -sf http://127.0.0.1:8094/")

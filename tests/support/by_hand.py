@@ -118,7 +118,9 @@ class ByHand:
             if site["name"] != changes.get("without")
         ]
         for site in found["sites"]:
-            site["backend"] = changes.get(f"backend of {site['name']}", site["backend"])
+            for key in ("backend", "status"):
+                if f"{key} of {site['name']}" in changes:
+                    site[key] = changes[f"{key} of {site['name']}"]
         if "repository" in changes:
             del found["repository"]
         return found

@@ -96,7 +96,8 @@ Description=The API
 [Service]
 User=api
 WorkingDirectory=/srv/api
-ExecStart=/usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3031 --master --processes 2 --wsgi app:application
+ExecStart=/usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3031 --stats 127.0.0.1:9191 \
+    --master --processes 2 --wsgi app:application
 KillSignal=SIGQUIT
 [Install]
 WantedBy=multi-user.target
@@ -168,7 +169,7 @@ MANIFEST: dict[str, t.Any] = {
         {"name": "shop", "port": 8081, "served_by": "http", "backend": "http+unix:///run/shop/gunicorn.sock"}
         | {"nonce": "/?q={nonce}", "process": "/pid", "websocket": "/talk"},
         {"name": "api", "port": 8082, "served_by": "uwsgi", "backend": "uwsgi://127.0.0.1:3031"}
-        | {"nonce": "/?q={nonce}", "process": "/pid"},
+        | {"nonce": "/?q={nonce}", "process": "/pid", "status": "127.0.0.1:9191"},
         {"name": "blog", "port": 8083, "served_by": "php_fpm", "backend": "fastcgi+unix:///run/php/blog.sock"}
         | {"script": "/srv/blog/index.php", "nonce": "/?s={nonce}", "process": "/?pid=1"}
         | {"status": "/pool"},
@@ -215,6 +216,15 @@ def _shop_says(html: str) -> tuple[tuple[str, str, str], ...]:
     """The shop's page has this as well."""
     return ((SHOP_PY, _BODY, f'<title>shop</title>{html}<p>" + html.escape(query) + "</p>"'),)
 
+
+#: A second uWSGI with the API's program.
+_OTHER_API = (
+    # SIGTERM makes a master of uWSGI start again.
+    "systemd-run --quiet --collect --unit other --property User=api --property KillSignal=SIGQUIT"
+    " --working-directory /srv/api"
+    " /usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3032 --stats 127.0.0.1:9192 --master"
+    " --wsgi app:application; until ss -Hlnt | grep -q :9192; do sleep 0.1; done"
+)
 
 BROKEN: dict[str, Broken] = {
     # HOMEWORK, 1: only by one name
@@ -293,8 +303,8 @@ BROKEN: dict[str, Broken] = {
     "started by hand": Broken(
         {"starts_at_boot": "not_a_service"},
         do="systemctl stop api; systemd-run --quiet --scope --uid api --working-directory /srv/api"
-        " sh -c '/usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3031 --master --processes 2"
-        " --wsgi app:application --pidfile /tmp/api.pid >/dev/null 2>&1 &';"
+        " sh -c '/usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3031 --stats 127.0.0.1:9191"
+        " --master --processes 2 --wsgi app:application --pidfile /tmp/api.pid >/dev/null 2>&1 &';"
         " until ss -Hlnt | grep -q :3031; do sleep 0.1; done",
         undo="kill -QUIT $(cat /tmp/api.pid); while ss -Hlnt | grep -q :3031; do sleep 0.1; done; systemctl start api",
     ),
@@ -445,6 +455,25 @@ until ss -Hlnt | grep -q :3300; do sleep 0.1; done""",
             (BLOG_SITE, "/run/php/blog.sock", "/run/php/other.sock"),
             (POOL_FILE, "[blog]\n", POOL.replace("[blog]", "[other]").replace("blog.sock", "other.sock") + "[blog]\n"),
         ),
+    ),
+    "uWSGI without a stats server": Broken(
+        {"counted": "no_statistics"}, edits=((API_SERVICE, "--stats 127.0.0.1:9191", ""),)
+    ),
+    "another uWSGI makes the page": Broken(
+        {
+            "counted": "not_counted",
+            "joined": "backend_not_in_configuration",
+            "process_model": "other_process_answers",
+        },
+        edits=(("/etc/nginx/sites-enabled/api", "127.0.0.1:3031", "127.0.0.1:3032"),),
+        do=_OTHER_API,
+        undo="systemctl stop other",
+    ),
+    "the statistics of another uWSGI": Broken(
+        {"counted": "statistics_of_another"},
+        do=_OTHER_API,
+        undo="systemctl stop other",
+        manifest={"status of api": "tcp://127.0.0.1:9192"},
     ),
     "no play": Broken({"ansible": "no_playbook"}, work=(("site.yml", "*", ""),)),
 }

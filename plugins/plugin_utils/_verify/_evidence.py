@@ -35,6 +35,8 @@ class Ask:
     echo: str = ""
     #: Of a stream of events (sse://), whether it is https.
     tls: bool = False
+    #: Of a stats server of uWSGI, which speaks first: the answer is the number of requests that it has counted.
+    statistics: bool = False
     round: int = 0
     #: Of requests that are otherwise equal, the one that is meant.
     number: int = 0
@@ -46,6 +48,8 @@ class Ask:
 
     def spec(self) -> dict[str, t.Any]:
         """What the probe is told."""
+        if self.statistics:
+            return {"endpoint": self.endpoint, "statistics": True}
         if self.endpoint.startswith("tcp:"):
             return {"endpoint": self.endpoint}
         spec: dict[str, t.Any] = {"endpoint": self.endpoint, "path": self.path, "host": self.host}

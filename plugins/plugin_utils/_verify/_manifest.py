@@ -11,13 +11,15 @@ import dataclasses
 import re
 import typing as t
 
-from ...module_utils import _endpoint
+from ...module_utils import _endpoint, _uwsgi_info
 from ...module_utils._errors import DataError
 from .._spec import checked, role_options
 from ._source import Source, SourceError
 
 #: served_by -> the protocol of the backend; those without one are a part of the front server.
 PROTOCOLS = {"php_fpm": "fastcgi", "fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "http"}
+#: What the address of a socket may begin with; uWSGI writes it without.
+_SOCKET = re.compile(r"^(tcp://|unix:(//)?(?=[/@]))")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,10 @@ class Site:
     says: str | None = None
     websocket: str | None = None
     events: str | None = None
+    #: The path of the status page: PHP-FPM's, or Apache's where the page is made by a part of it.
     status: str | None = None
+    #: Where uWSGI's stats server listens.
+    stats: _endpoint.Endpoint | None = None
     mpm: str | None = None
 
     @property
@@ -98,11 +103,11 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
     sites: list[Site] = []
     for index, site in enumerate(given["sites"]):
         here = f"{where}.sites[{index}]"
-        for key in ("path", "nonce", "process", "token", "websocket", "events", "status"):
+        for key in ("path", "nonce", "process", "token", "websocket", "events"):
             if key in site and not site[key].startswith("/"):
                 raise DataError(f"{here}.{key}", f"{site[key]!r} does not begin with a slash")
-        if "status" in site and not (site["served_by"] == "php_fpm" and "backend" in site):
-            raise DataError(f"{here}.status", "is PHP-FPM's, and is asked of the backend")
+        if "status" in site:
+            site.update(_status(site, f"{here}.status"))
         if "mpm" in site and site["front"] != "apache":
             raise DataError(f"{here}.mpm", f"{site['front']} has none; it is Apache's")
         if "nonce" in site and "{nonce}" not in site["nonce"]:
@@ -127,3 +132,17 @@ def parse(data: t.Any, name: str, address: str) -> Stand:
         given.get("repository"),
         given.get("again"),
     )
+
+
+def _status(site: t.Mapping[str, t.Any], where: str) -> dict[str, t.Any]:
+    """Who counts the site's visits: a page of PHP-FPM or of Apache, or uWSGI's stats server."""
+    text, served_by = site["status"], site["served_by"]
+    if served_by == "php_fpm" and "backend" not in site:
+        raise DataError(where, "PHP-FPM's is asked of the backend, and there is none here")
+    if served_by in PROTOCOLS and served_by != "php_fpm":
+        return {"status": None, "stats": _uwsgi_info.address(_SOCKET.sub("", text), where)}
+    if served_by != "php_fpm" and site["front"] != "apache":
+        raise DataError(where, f"{site['front']} has none; of a part of the front server, it is Apache's")
+    if not text.startswith("/"):
+        raise DataError(where, f"{text!r} does not begin with a slash")
+    return {"status": text}

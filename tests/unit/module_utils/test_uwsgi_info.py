@@ -91,6 +91,29 @@ def test_what_are_no_statistics_is_named(stats: str, said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("workers", "found"),
+    [
+        ([{"requests": 3}, {"requests": 0}, {"requests": 40}], 43),
+        ([], None),
+        ([{}], None),
+        ([{"requests": "3"}], None),
+        ([{"requests": True}], None),
+        ([{"requests": 1.5}], None),
+        ([{"requests": -1}], None),
+        ([{"requests": 2**63}], None),
+        ([3], None),
+    ],
+)
+def test_requests_of_all_workers(workers: list[t.Any], found: int | None) -> None:
+    said = json.dumps({"workers": workers})
+    if found is not None:
+        assert _uwsgi_info.requests(said) == found
+        return
+    with pytest.raises(DataError):
+        _uwsgi_info.requests(said)
+
+
 @pytest.fixture
 def directory() -> t.Iterator[pathlib.Path]:
     # Shorter than tmp_path: a socket's path has at most 107 bytes.

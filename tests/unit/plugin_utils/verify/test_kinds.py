@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
+from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint, _uwsgi_info
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify import _kinds
 from ansible_collections.weblab.stacks.plugins.plugin_utils._verify._evidence import (
     Answered,
@@ -483,6 +483,67 @@ def test_visits_are_counted_by_the_backend(before: str, after: str, cause: str) 
     assert caused(down) in ("not_counted", "no_status_page")
 
 
+UWSGI = Site("api", 8082, "uwsgi", nonce="/?q={nonce}", backend=_endpoint.parse("uwsgi://127.0.0.1:3031"))
+MASTER = Process(60, 1, "api", "uwsgi-core", "uwsgi-core --master", "api.service", True, HOST)
+WORKER = dataclasses.replace(MASTER, pid=61, ppid=60)
+STRANGER = dataclasses.replace(MASTER, pid=70, unit="other.service")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "holder", "cause"),
+    [
+        ("100", "105", 60, "ok"),
+        # Somebody else came as well.
+        ("100", "109", 60, "ok"),
+        ("100", "104", 60, "not_counted"),
+        ("100", "100", 60, "not_counted"),
+        ("100", "3", 60, "not_counted"),
+        ("100", "", 60, "no_statistics"),
+        ("", "", 60, "no_statistics"),
+        ("1e9", "1e10", 60, "no_statistics"),
+        ("9" * 5000, "9" * 5000, 60, "no_statistics"),
+        ("100", "105", 70, "statistics_of_another"),
+    ],
+)
+@pytest.mark.parametrize("socket", ["127.0.0.1:9191", "/run/api/stats.sock"])
+def test_visits_are_counted_by_uwsgi(before: str, after: str, holder: int, cause: str, socket: str) -> None:
+    stats = _uwsgi_info.address(socket)
+    at = Listener(stats.host or socket, stats.port, (holder,), network=HOST)
+    backend = Listener("127.0.0.1", 3031, (60, 61), network=HOST)
+    seen = facts([*NGINX, MASTER, WORKER, STRANGER], (*FRONTS, backend, at))
+    asked: list[Ask] = []
+
+    def says(ask: Ask) -> Answered:
+        asked.append(ask)
+        return page(NONCE if ask.place == "controller" else before if ask.round == 10 else after)
+
+    site = dataclasses.replace(UWSGI, stats=stats)
+    assert caused(look("counted", site, answer=says, seen=seen)) == cause
+    assert [ask.spec() for ask in asked if ask.place == "host"] == [{"endpoint": stats.url, "statistics": True}] * 2
+    assert caused(look("counted", UWSGI, answer=says, seen=seen)) == "no_status_in_manifest"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cause"),
+    [
+        # The first look is counted in the second.
+        ("Total Accesses: 10", "Total Accesses: 16", "ok"),
+        ("Total Accesses: 10", "Total Accesses: 15", "not_counted"),
+        ("Total Accesses: 10", "Total Accesses: 11", "not_counted"),
+        ("<h1>Forbidden</h1>", "<h1>Forbidden</h1>", "no_server_status"),
+    ],
+)
+def test_visits_are_counted_by_apache(before: str, after: str, cause: str) -> None:
+    def says(ask: Ask) -> Answered:
+        if ask.place == "controller":
+            return page(NONCE)
+        assert (ask.endpoint, ask.path, ask.host) == ("http://127.0.0.1:8081", "/server-status?auto", "localhost:8081")
+        return page(f"localhost\nServerVersion: x\n{before if ask.round == 10 else after}\nTotal kBytes: 1\n")
+
+    site = Site("old", 8081, "mod_php", front="apache", nonce="/?s={nonce}", status="/server-status")
+    assert caused(look("counted", site, answer=says)) == cause
+
+
 def test_the_process_is_the_backends_own() -> None:
     def says(number: int) -> t.Callable[[Ask], Answered]:
         return lambda _ask: page(str(number))
@@ -557,9 +618,11 @@ def test_a_stack_is_what_its_site_is_seen_to_be() -> None:
 def test_the_mpm(held: list[tuple[int, int, int, bool]], found: str | None, wanted: str) -> None:
     site = Site("old", 8083, "static", front="apache", mpm=wanted)
     seen = [Held(8083, *numbers) for numbers in held] + [Held(8081, 99, 1, 1, True)]
-    outcome = look("mpm", site, seen=facts([*APACHE, SSHD]), held=seen, staying={"old": 8})
+    alone = {"sites": (site,)}
+    outcome = look("mpm", site, stand=alone, seen=facts([*APACHE, SSHD]), held=seen, staying={"old": 8})
     assert caused(outcome) == ("nobody_stays" if found is None else "ok" if found == wanted else "another_mpm")
-    assert caused(look("mpm", site, seen=facts(APACHE), held=seen, staying={"old": 3})) == "nobody_stays"
+    few = look("mpm", site, stand=alone, seen=facts(APACHE), held=seen, staying={"old": 3})
+    assert caused(few) == "nobody_stays"
     assert caused(look("mpm", dataclasses.replace(site, mpm=None), held=seen)) == "no_mpm_in_manifest"
 
 

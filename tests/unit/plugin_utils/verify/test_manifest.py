@@ -59,6 +59,43 @@ def test_a_mistake_is_named_with_its_line(good: str, bad: str, where: str, said:
     assert said in str(error.value)
 
 
+UWSGI = "served_by: http\n          backend: http://127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    ("instead", "status", "found"),
+    [
+        (UWSGI, "unix:/run/uwsgi/app-stats.sock", "unix:///run/uwsgi/app-stats.sock"),
+        (UWSGI, "unix:///run/uwsgi/app-stats.sock", "unix:///run/uwsgi/app-stats.sock"),
+        (UWSGI, "/run/uwsgi/app-stats.sock", "unix:///run/uwsgi/app-stats.sock"),
+        (UWSGI, "'unix:@stats'", "unix://@stats"),
+        (UWSGI, "127.0.0.1:9191", "tcp://127.0.0.1:9191"),
+        (UWSGI, "tcp://127.0.0.1:9191", "tcp://127.0.0.1:9191"),
+        ("served_by: uwsgi", "':9191'", "tcp://127.0.0.1:9191"),
+        ("served_by: scgi", "127.0.0.1:9191", "tcp://127.0.0.1:9191"),
+        ("served_by: fastcgi", "127.0.0.1:9191", "tcp://127.0.0.1:9191"),
+        ("served_by: php_fpm\n          backend: fastcgi+unix:///run/php/a.sock", "/pool", "/pool"),
+        ("served_by: mod_wsgi\n          front: apache", "/server-status", "/server-status"),
+        ("served_by: cgi\n          front: apache", "/server-status", "/server-status"),
+        (UWSGI, "http://127.0.0.1:9191/x", None),
+        (UWSGI, "stats", None),
+        ("served_by: php_fpm", "/pool", None),
+        ("served_by: php_fpm\n          backend: fastcgi+unix:///run/php/a.sock", "127.0.0.1:9191", None),
+        ("served_by: mod_wsgi\n          front: apache", "127.0.0.1:80", None),
+        ("served_by: cgi", "/server-status", None),
+    ],
+)
+def test_who_counts_is_a_page_or_a_stats_server(instead: str, status: str, found: str | None) -> None:
+    text = GOOD.replace(UWSGI, f"{instead}\n          status: {status}")
+    assert text != GOOD
+    if found is None:
+        with pytest.raises(SourceError, match=r"stand.yml:\d+: verify_stand.sites\[0\].status"):
+            read(text)
+        return
+    (site,) = read(text).sites
+    assert (site.status or (site.stats and site.stats.url)) == found
+
+
 def test_what_is_made_to_take_long_does_not() -> None:
     laughs = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
     deep = "verify_stand: " + "[" * 20000
