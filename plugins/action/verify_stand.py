@@ -61,6 +61,7 @@ class ActionModule(ActionBase):
         name = str(variables.get("inventory_hostname", "stand"))
         everybody = [str(host) for host in variables.get("ansible_play_hosts_all", [name])]
         self._alone = len(everybody) < 2
+        self._shown = False
         try:
             results = _results.Results(pathlib.Path(options["results"]), options["key"]) if options["results"] else None
             document = results.of_this_run(name) if results and options["resume"] else None
@@ -78,7 +79,9 @@ class ActionModule(ActionBase):
             document=document,
         )
         if self._alone:
-            lines = _text.summary(document, options["language"], options["hints"])
+            # What was shown while it was seen is not said again.
+            say = _text.ending if self._shown else _text.summary
+            lines = say(document, options["language"], options["hints"])
         else:
             done = results.done(everybody) if results else 0
             lines = [_text.progress(document, options["language"], options["hints"], done, len(everybody))]
@@ -110,6 +113,7 @@ class ActionModule(ActionBase):
                 () if self._task.check_mode else options["changes"],
                 host,
                 self._say(options["language"]),
+                self._show(options["language"], options["hints"]) if self._alone else None,
             )
         except DataError as error:
             return _results.unseen(rubric, name, "manifest_wrong", str(error))
@@ -123,6 +127,14 @@ class ActionModule(ActionBase):
                 self._display.display(_text.step(language, step, number))
 
         return say
+
+    def _show(self, language: str, hints: str) -> t.Callable[[dict[str, t.Any]], None]:
+        def show(criterion: dict[str, t.Any]) -> None:
+            self._shown = True
+            for line in _text.checked(criterion, language, hints):
+                self._display.display(line)
+
+        return show
 
 
 def _given(name: str, everybody: t.Sequence[str], options: t.Mapping[str, t.Any]) -> _engine.Given:

@@ -13,6 +13,8 @@ description:
   - Asks the sites of a stand from the controller, looks at its host by P(weblab.stacks.stand_info#module) and at its
     repository, and judges what was seen by the criteria of a rubric.
   - Nothing of the stand is run or templated on the controller, and the stand is not changed unless O(changes) says so.
+  - Of a single host, each criterion is shown with its mark as soon as all is seen that it needs. Of several hosts, each
+    has one line.
   - A stand that is not as it should be is a result, and does not fail the task; nor does one that cannot be reached, or
     whose manifest, where it is a file, is wrong. A wrong O(stand) or O(rubric) does.
 author:

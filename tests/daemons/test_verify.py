@@ -87,6 +87,12 @@ def test_the_playbook_says_it_in_the_readers_language(stand: ByHand, tmp_path: p
     good = player.play("verify", {**variables, "verify_stand": stand.manifest(Broken({}))})
     assert good.code == 0, good.output
     assert "stand: принято, 100 %" in good.output
+    # The checklist grows while the stand is looked at, and nothing of it is said twice.
+    lines = good.output.splitlines()
+    texts = [one.text["ru"] for one in _rubric.load("course").criteria.values()]
+    assert [sum(line.endswith(f"  {text}") for line in lines) for text in texts] == [1] * len(texts)
+    begun = next(number for number, line in enumerate(lines) if line.startswith("Задаём вопросы"))
+    assert any(line.endswith(f"  {texts[0]}") for line in lines[:begun])
     written = json.loads((tmp_path / "results" / "stand.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "accepted"
     made = {path.name for path in (tmp_path / "results").glob("[!.]*")}

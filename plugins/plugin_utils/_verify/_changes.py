@@ -57,12 +57,12 @@ class Hands(t.Protocol):
 
 def change(
     names: t.Collection[str], stand: Stand, hands: Hands, scope: t.Callable[[Site], Scope], ask: Ask_all
-) -> dict[str, Seen]:
-    """Make the changes of these names.
+) -> t.Iterator[tuple[str, Seen]]:
+    """Make the changes of these names, each when the next one is asked for.
 
     :param scope: what was seen of a site before.
     :param ask: sends requests from the controller.
-    :returns: name -> what was seen, or ``{"error": why}``.
+    :returns: each name, and what was seen or ``{"error": why}``.
     """
     visitors = _Visitors(stand, ask)
     todo: dict[str, t.Callable[[], Seen]] = {
@@ -70,14 +70,13 @@ def change(
         "second_run": lambda: _second_run(stand, hands),
         "reboot": lambda: _reboot(visitors, hands),
     }
-    found: dict[str, Seen] = {}
     for name in CHANGES:
         if name in names:
             try:
-                found[name] = todo[name]()
+                seen = todo[name]()
             except ChangeError as error:
-                found[name] = {"error": str(error)}
-    return found
+                seen = {"error": str(error)}
+            yield name, seen
 
 
 class _Visitors:

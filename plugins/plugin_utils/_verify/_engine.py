@@ -15,11 +15,12 @@ import typing as t
 from ...module_utils._probe import ask_all
 from . import _changes, _visitors
 from ._evidence import MAX_BODY, Answered, Ask, Facts, Held
-from ._judge import document, judge, subjects
+from ._judge import document, judge, row, subjects
 from ._kinds import Scope
 from ._kinds._servers import stay_at
 
 if t.TYPE_CHECKING:
+    from ._judge import Results
     from ._manifest import Site, Stand
     from ._rubric import Criterion, Rubric
 
@@ -106,6 +107,7 @@ def examine(
     changes: t.Collection[str] = (),
     hands: _changes.Hands | None = None,
     say: t.Callable[[str, int], None] = _quiet,
+    show: t.Callable[[dict[str, t.Any]], None] | None = None,
 ) -> dict[str, t.Any]:
     """Look at the stand, and return the document of the verdict.
 
@@ -113,6 +115,7 @@ def examine(
     :param changes: what may be done to the stand, of CHANGES; it is done where the rubric has a use for it.
     :param hands: do it.
     :param say: is told each step, and how many things it has.
+    :param show: gets each criterion as it will be in the document, once, as soon as all is seen that it looks at.
     :raises Unreachable: nothing of the stand can be seen.
     """
     say("step_host", 0)
@@ -148,11 +151,44 @@ def examine(
             nonces=nonces,
         )
 
-    wanted: dict[Ask, None] = {}
-    for criterion in rubric.criteria.values():
-        if not (criterion.kind.host and facts is None):
-            for site in subjects(criterion, stand.sites):
-                wanted.update(dict.fromkeys(criterion.kind.asks(scope(criterion, site))))
+    asked_by = {
+        name: [
+            ask
+            for site in (() if criterion.kind.host and facts is None else subjects(criterion, stand.sites))
+            for ask in criterion.kind.asks(scope(criterion, site))
+        ]
+        for name, criterion in rubric.criteria.items()
+    }
+    wanted = dict.fromkeys(ask for asks in asked_by.values() for ask in asks)
+    kinds = [one.kind for one in rubric.criteria.values()]
+    stays: dict[str, Site] = {}
+    todo: list[str] = []
+    if facts is not None:
+        if any(kind.stays for kind in kinds):
+            stays = {site.name: site for site in stay_at(stand.sites, facts).values()}
+        if hands is not None:
+            todo = list(dict.fromkeys(kind.change for kind in kinds if kind.change in changes))
+    # What is still to be seen, beside answers.
+    pending = {*todo, *(["stays"] if stays else [])}
+    results: Results = {}
+
+    def ready(criterion: Criterion) -> bool:
+        kind = criterion.kind
+        late = kind.change in pending or (kind.stays and "stays" in pending)
+        return not late and all(ask in answers for ask in asked_by[criterion.id])
+
+    def report() -> None:
+        """Show what can be judged by now and could not be before."""
+        if show is None or (facts is None and not any(answer.came for answer in answers.values())):
+            return
+        found = judge(rubric, stand.sites, scope, results, ready)
+        new = {name for name, _subject in found.keys() - results.keys()}
+        results.update(found)
+        for name, criterion in rubric.criteria.items():
+            if name in new:
+                show(row(criterion, stand.sites, results)[0])
+
+    report()
     say("step_asks", len(wanted))
     for number in sorted({ask.round for ask in wanted}):
         asks = [ask for ask in wanted if ask.round == number]
@@ -166,17 +202,20 @@ def examine(
             answers.update(zip(outside, from_controller(outside, timeout)))
         if inside:
             answers.update(zip(inside, _on_host(host, inside)))
+        report()
     if facts is None and not any(answer.came for answer in answers.values()):
         raise Unreachable(reason)
-    if facts is not None and any(one.kind.stays for one in rubric.criteria.values()):
-        stays = list({site.name: site for site in stay_at(stand.sites, facts).values()}.values())
-        if stays:
-            with _visitors.staying(stays, stand.address, timeout) as count:
-                staying.update(count)
-                held += _held(host, [site.port for site in stays])
-    todo = [name for name in {one.kind.change: None for one in rubric.criteria.values()} if name in changes]
-    if todo and hands is not None and facts is not None:
+    if stays:
+        with _visitors.staying(list(stays.values()), stand.address, timeout) as count:
+            staying.update(count)
+            held += _held(host, [site.port for site in stays.values()])
+        pending.discard("stays")
+        report()
+    if todo and hands is not None:
         say("step_changes", len(todo))
         visit = functools.partial(from_controller, timeout=timeout)
-        changed.update(_changes.change(todo, stand, hands, lambda site: scope(None, site), visit))
-    return document(rubric, stand.sites, judge(rubric, stand.sites, scope))
+        for name, seen in _changes.change(todo, stand, hands, lambda site: scope(None, site), visit):
+            changed[name] = seen
+            pending.discard(name)
+            report()
+    return document(rubric, stand.sites, judge(rubric, stand.sites, scope, results))

@@ -29,10 +29,25 @@ def subjects(criterion: Criterion, sites: t.Sequence[Site]) -> list[Site | None]
     return list(sites) if criterion.kind.about == "site" else [None]
 
 
-def judge(rubric: Rubric, sites: t.Sequence[Site], scope: t.Callable[[Criterion, Site | None], Scope]) -> Results:
-    """An outcome for each criterion and subject, those first that others need."""
-    results: Results = {}
+def judge(
+    rubric: Rubric,
+    sites: t.Sequence[Site],
+    scope: t.Callable[[Criterion, Site | None], Scope],
+    known: Results | None = None,
+    ready: t.Callable[[Criterion], bool] = lambda criterion: True,
+) -> Results:
+    """An outcome for each criterion and subject, those first that others need.
+
+    :param known: what came of criteria before, which stays.
+    :param ready: whether all that the criterion looks at is there. The others, and those that need one of them, have
+        no outcome.
+    """
+    results: Results = dict(known or {})
+    judged = {name for name, _subject in results}
     for criterion in rubric.order():
+        if criterion.id in judged or not judged.issuperset(criterion.needs) or not ready(criterion):
+            continue
+        judged.add(criterion.id)
         for site in subjects(criterion, sites):
             name = site.name if site else None
             results[criterion.id, name] = _missing_need(criterion, name, results) or _outcome(criterion, scope, site)
@@ -108,32 +123,37 @@ def document(rubric: Rubric, sites: t.Sequence[Site], results: Results) -> dict[
     }
 
 
+def row(criterion: Criterion, sites: t.Sequence[Site], results: Results) -> tuple[dict[str, t.Any], float]:
+    """What came of a criterion, as it is in the document; and the points that it adds, which are rounded there."""
+    about = [site.name if site else None for site in subjects(criterion, sites)]
+    outcomes = [results[criterion.id, name] for name in about]
+    state, part = marked(criterion, outcomes)
+    worth = criterion.points * part * (-1 if criterion.counts == "penalty" else 1)
+    found = {
+        "id": criterion.id,
+        "kind": criterion.kind.name,
+        "text": dict(criterion.text),
+        "missing": dict(criterion.missing),
+        "counts": criterion.counts,
+        "points": criterion.points,
+        "earned": round(worth, 4),
+        "state": state,
+        "results": [
+            {"site": name, "state": outcome.state, "cause": outcome.cause, "facts": dict(outcome.facts)}
+            for name, outcome in zip(about, outcomes)
+        ],
+    }
+    return found, worth
+
+
 def _section(section: Section, sites: t.Sequence[Site], results: Results) -> dict[str, t.Any]:
     rows, earned, possible = [], 0.0, 0.0
     for one in section.criteria:
-        about = [site.name if site else None for site in subjects(one, sites)]
-        outcomes = [results[one.id, name] for name in about]
-        state, part = marked(one, outcomes)
-        worth = one.points * part * (-1 if one.counts == "penalty" else 1)
+        found, worth = row(one, sites, results)
+        rows.append(found)
         earned += worth
-        if one.counts in ("required", "points") and state != "not_applicable":
+        if one.counts in ("required", "points") and found["state"] != "not_applicable":
             possible += one.points
-        rows.append(
-            {
-                "id": one.id,
-                "kind": one.kind.name,
-                "text": dict(one.text),
-                "missing": dict(one.missing),
-                "counts": one.counts,
-                "points": one.points,
-                "earned": round(worth, 4),
-                "state": state,
-                "results": [
-                    {"site": name, "state": outcome.state, "cause": outcome.cause, "facts": dict(outcome.facts)}
-                    for name, outcome in zip(about, outcomes)
-                ],
-            }
-        )
     return {
         "id": section.id,
         "title": dict(section.title),

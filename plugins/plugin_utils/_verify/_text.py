@@ -51,22 +51,31 @@ def sentence(language: str, cause: str, part: str, facts: t.Mapping[str, str]) -
 
 def summary(document: t.Mapping[str, t.Any], language: str, hints: str) -> list[str]:
     """The document as lines for a console: a checklist, and the first real cause."""
-    words = catalogue(language)["words"]
     lines: list[str] = []
     for section in document["sections"]:
         lines += ["", plain(section["title"][language])]
         for criterion in section["criteria"]:
-            lines.append(f"  {words[criterion['state']]:<{_widest(words)}}  {plain(criterion['text'][language])}")
-            if hints != "none":
-                for one in criterion["results"]:
-                    if one["state"] in ("failed", "unknown"):
-                        site = f"{plain(one['site'])}: " if one["site"] else ""
-                        lines.append(
-                            f"  {'':{_widest(words)}}    {site}{sentence(language, one['cause'], 'seen', one['facts'])}"
-                        )
-    lines += ["", headline(document, language)]
-    lines += [f"  {line}" for line in first_cause(document, language, hints)]
+            lines += checked(criterion, language, hints)
+    return [*lines, *ending(document, language, hints)]
+
+
+def checked(criterion: t.Mapping[str, t.Any], language: str, hints: str) -> list[str]:
+    """A criterion of the document as lines of a checklist."""
+    words = catalogue(language)["words"]
+    lines = [f"  {words[criterion['state']]:<{_widest(words)}}  {plain(criterion['text'][language])}"]
+    if hints != "none":
+        for one in criterion["results"]:
+            if one["state"] in ("failed", "unknown"):
+                site = f"{plain(one['site'])}: " if one["site"] else ""
+                lines.append(
+                    f"  {'':{_widest(words)}}    {site}{sentence(language, one['cause'], 'seen', one['facts'])}"
+                )
     return lines
+
+
+def ending(document: t.Mapping[str, t.Any], language: str, hints: str) -> list[str]:
+    """What is below the checklist: the result, and the first real cause."""
+    return ["", headline(document, language), *(f"  {line}" for line in first_cause(document, language, hints))]
 
 
 def headline(document: t.Mapping[str, t.Any], language: str) -> str:

@@ -81,7 +81,7 @@ def change(host: Host, *names: str, again: str | None = "again") -> dict[str, t.
     listeners += [Listener("127.0.0.1", 3000 + n, (20 + n,)) for n in range(3)]
     stand = Stand("s", "10.0.0.5", SITES, again=again)
     facts = Facts(processes, tuple(listeners), 0, {})
-    return _changes.change(names, stand, host, lambda site: Scope(stand, site, {}, "n", facts=facts), host.ask)
+    return dict(_changes.change(names, stand, host, lambda site: Scope(stand, site, {}, "n", facts=facts), host.ask))
 
 
 def test_each_backend_is_stopped_and_started() -> None:
