@@ -30,6 +30,7 @@ from ._plan import (
 )
 
 PING_PATH = "/fpm-ping"
+STATUS_PATH = "/fpm-status"
 #: A directory that only root may enter: PHP-FPM gives a pool's status socket the owner, group and mode of its other
 #: socket, and runs any .php file there, as the pool's user and (PHP 8.2) without the pool's php_admin_value.
 STATUS_DIRECTORY = "/run/php-status"

@@ -14,6 +14,7 @@ import typing as t
 
 from ...module_utils import _endpoint
 from ...module_utils._errors import DataError
+from . import _php_fpm, _uwsgi
 from ._stacks import OWNER, host_plan, stack_drawing
 
 #: What a drawing ``runs`` -> who makes the page where the site has no backend: a part of Apache.
@@ -35,8 +36,14 @@ def stand_manifest(
     :raises DataError: for wrong sites, or pages of a site that is not there.
     """
     more = pages or {}
+    plan = host_plan(sites, variables, where=where)
+    stats = {
+        _endpoint.parse(socket["endpoint"]).url: _uwsgi.stats_socket(app["name"])
+        for app in plan["uwsgi_instances"] + plan["uwsgi_vassals"]
+        for socket in app["listen"]
+    }
     planned: dict[str, list[dict[str, t.Any]]] = {}
-    for endpoint in host_plan(sites, variables, where=where)["endpoints"]:
+    for endpoint in plan["endpoints"]:
         planned.setdefault(endpoint["site"], []).append(endpoint)
     for name in more:
         if name not in planned:
@@ -49,6 +56,8 @@ def stand_manifest(
         # A second front of another site's server has no backend of its own.
         behind = planned[by_name[name].get("server_of", name)][1:]
         one = _site(by_name[name], [endpoints[0], *behind], variables, more.get(name, {}))
+        if one.get("backend") in stats:
+            one["status"] = f"unix:{stats[one['backend']]}"
         found.append({**one, **more.get(name, {})})
     return {"sites": found}
 
@@ -93,7 +102,7 @@ def _site(
         return {**found, "served_by": "cgi"}
     found["backend"] = backend.url
     if runs in _PHP and backend.protocol == "fastcgi":
-        return {**found, "served_by": "php_fpm", "script": _script(site, page)}
+        return {**found, "served_by": "php_fpm", "script": _script(site, page), "status": _php_fpm.STATUS_PATH}
     return {**found, "served_by": backend.protocol}
 
 

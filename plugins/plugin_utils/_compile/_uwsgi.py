@@ -39,6 +39,11 @@ def default_socket(name: str, group: str = "www-data", protocol: str = "uwsgi") 
     return f"{protocol}+unix:///run/uwsgi/{name}/{group}/{protocol}.sock"
 
 
+def stats_socket(name: str) -> str:
+    """Where an application tells what its workers do."""
+    return f"/run/uwsgi/{name}/stats.sock"
+
+
 def check_module(module: str, where: str) -> None:
     """Refuse what names no WSGI application."""
     if not _MODULE.match(module):
@@ -106,6 +111,7 @@ def _complete(
             2, _sizing.size_workers(host.memory_mb, host.cpus, app["worker_mb"], share, count).max_spare
         )
     app["run"] = f"/run/uwsgi/{app['name']}"
+    app["stats"] = stats_socket(app["name"])
     app["sockets"] = []
     result = []
     for number, socket in enumerate(app["listen"]):

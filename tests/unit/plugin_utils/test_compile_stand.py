@@ -59,15 +59,27 @@ def only(site: dict[str, t.Any], pages: dict[str, t.Any] | None = None, **variab
                 "served_by": "php_fpm",
                 "backend": "fastcgi+unix:///run/php/one.sock",
                 "script": "/srv/blog/index.php",
+                "status": "/fpm-status",
             },
         ),
         (
             {"stack": "nginx_uwsgi_monolith", "application": APPLICATION, "user": "anna", "socket": "tcp"},
-            {"front": "nginx", "served_by": "uwsgi", "backend": "uwsgi://127.0.0.1:9081"},
+            {
+                "front": "nginx",
+                "served_by": "uwsgi",
+                "backend": "uwsgi://127.0.0.1:9081",
+                "status": "unix:/run/uwsgi/one-9081/stats.sock",
+            },
         ),
         (
             {"stack": "scgi", "application": APPLICATION, "user": "anna", "socket": "tcp", "front": "apache"},
-            {"front": "apache", "mpm": "event", "served_by": "scgi", "backend": "scgi://127.0.0.1:9081"},
+            {
+                "front": "apache",
+                "mpm": "event",
+                "served_by": "scgi",
+                "backend": "scgi://127.0.0.1:9081",
+                "status": "unix:/run/uwsgi/one-scgi-9081/stats.sock",
+            },
         ),
         (
             {"stack": "nginx_app", "command": ["/usr/bin/shop"], "user": "anna", "socket": "tcp"},
@@ -81,6 +93,7 @@ def only(site: dict[str, t.Any], pages: dict[str, t.Any] | None = None, **variab
                 "served_by": "php_fpm",
                 "backend": "fastcgi://127.0.0.1:11081",
                 "script": "/srv/blog/index.php",
+                "status": "/fpm-status",
             },
         ),
         # Behind nginx, the Apache itself does.
