@@ -165,9 +165,10 @@ def _section(section: Section, sites: t.Sequence[Site], results: Results) -> dic
 
 
 def _first(rubric: Rubric, results: Results) -> dict[str, t.Any] | None:
-    """The first real cause: what others need goes before what needs it."""
-    for criterion in rubric.order():
-        for (name, site), outcome in results.items():
-            if name == criterion.id and outcome.state == "failed" and criterion.counts != "bonus":
-                return {"criterion": name, "site": site}
+    """The first real cause: what others need goes before what needs it, and what is wrong before what was not seen."""
+    for state in ("failed", "unknown"):
+        for criterion in rubric.order():
+            for (name, site), outcome in results.items():
+                if name == criterion.id and outcome.state == state and criterion.counts != "bonus":
+                    return {"criterion": name, "site": site}
     return None

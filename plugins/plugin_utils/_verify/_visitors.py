@@ -19,6 +19,8 @@ if t.TYPE_CHECKING:
 
 #: At each site.
 VISITORS = 8
+#: Bytes; whoever has more to say is not waited for.
+MAX_ANSWER = 64 * 1024
 
 
 @contextlib.contextmanager
@@ -62,7 +64,8 @@ def _ask(connection: http.client.HTTPConnection, site: Site) -> bool:
     """
     try:
         connection.request("OPTIONS", "*", headers={"Host": site.named})
-        connection.getresponse().read()
+        answer = connection.getresponse()
+        answer.read(MAX_ANSWER)
     except (OSError, http.client.HTTPException):
         return False
-    return connection.sock is not None
+    return connection.sock is not None and answer.isclosed()
