@@ -86,7 +86,8 @@ def _site(
     drawing, drawn = stack_drawing(front["stack"], variables), _front(front, variables)
     runs = str(drawing["runs"])
     found: dict[str, t.Any] = {"name": site["name"], "port": listens.port, "front": drawn["component"]}
-    if "mpm" in drawn:
+    # An MPM is known by connections that stay, and CGI sites of those with a process for each keep none.
+    if "mpm" in drawn and not (runs == "cgi" and drawn["mpm"] in ("prefork", "itk")):
         found["mpm"] = drawn["mpm"]
     if listens.tls:
         found["tls"] = True

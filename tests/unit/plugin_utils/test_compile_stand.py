@@ -43,7 +43,7 @@ def only(site: dict[str, t.Any], pages: dict[str, t.Any] | None = None, **variab
             {"stack": "apache_mod_wsgi", "application": APPLICATION, "user": "anna"},
             {"front": "apache", "mpm": "event", "served_by": "mod_wsgi"},
         ),
-        ({"stack": "cgi", "scripts": PROGRAMS}, {"front": "apache", "mpm": "prefork", "served_by": "cgi"}),
+        ({"stack": "cgi", "scripts": PROGRAMS}, {"front": "apache", "served_by": "cgi"}),
         (
             {"stack": "cgi", "scripts": PROGRAMS, "front": "nginx", "user": "anna"},
             {"front": "nginx", "served_by": "cgi"},
