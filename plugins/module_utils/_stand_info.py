@@ -21,11 +21,11 @@ import stat
 import typing as t
 
 from . import _endpoint, _uwsgi_info
-from ._config_tree._listen import Listener, tcp, unix
-from ._config_tree._service import run
+from ._command import run
 from ._errors import DataError
 from ._probe import ask_all
 from ._probe._protocols import converse
+from ._sockets import Listener, tcp, unix
 
 if t.TYPE_CHECKING:
     from ._probe import Record
@@ -67,6 +67,10 @@ _FILES = {
 }
 #: A line for each hierarchy of control groups; on some hosts only the last has units.
 _UNIT = re.compile(r"/([^/\n]+\.(?:service|scope))$", re.MULTILINE)
+#: Docker makes a group of its own where it was not told to leave that to systemd.
+_CONTAINER = re.compile(r"/docker/([0-9a-f]{64})$", re.MULTILINE)
+#: Addresses of a network, as the kernel shows where it sends packets (IPv4 only, as Docker's are).
+_LOCAL = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
 _NOT_READ = ("mods-available", "sites-available", "conf-available", "mods-enabled")
 
 
@@ -102,6 +106,7 @@ def stand_info(
         own = _network("self")
         result.update(
             network=own,
+            addresses=_addresses(processes, own),
             processes=[vars(one) for one in processes],
             listeners=_listeners(processes),
             configuration=_configuration(processes),
@@ -180,7 +185,9 @@ def _process(pid: int) -> Seen:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         words = file.read(MAX_COMMAND).rstrip(b"\0").replace(b"\0", b" ")
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-        units = _UNIT.findall(file.read())
+        groups = file.read()
+    container = _CONTAINER.search(groups)
+    units = [f"docker-{container[1]}.scope"] if container else _UNIT.findall(groups)
     return Seen(
         pid, int(fields["PPid"]), _user(int(fields["Uid"].split()[1])), fields["Name"],
         words.decode("utf-8", "replace"), units[-1] if units else "", _network(pid),
@@ -189,6 +196,27 @@ def _process(pid: int) -> Seen:
 
 def _network(pid: int | str) -> int:
     return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+def _addresses(processes: t.Sequence[Seen], own: int) -> list[dict[str, t.Any]]:
+    """Which addresses each container has: on the host, several may listen on the same port."""
+    first: dict[int, int] = {}
+    for one in processes:
+        if one.network != own:
+            first.setdefault(one.network, one.pid)
+    found: list[dict[str, t.Any]] = []
+    for network, pid in first.items():
+        try:
+            with open(f"/proc/{pid}/net/fib_trie", encoding="ascii", errors="replace") as file:
+                text = file.read(MAX_FILE)
+        except OSError:
+            continue
+        found += [
+            {"network": network, "address": address}
+            for address in dict.fromkeys(_LOCAL.findall(text))
+            if not address.startswith("127.")
+        ]
+    return found
 
 
 def _user(uid: int) -> str:

@@ -18,6 +18,7 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.weblab.stacks.plugins.module_utils import _command
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._service import Running, ServiceError
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._tree import Tree
@@ -92,7 +93,7 @@ class Daemon:
         if not self._reload:
             _service.systemctl("reload", unit, timeout=timeout)
             return
-        done = _service.run(self._reload, timeout)
+        done = _command.run(self._reload, timeout)
         if done.code != 0:
             raise ServiceError(f"`{' '.join(self._reload)}` failed: {done.output}")
 

@@ -20,19 +20,10 @@ import typing as t
 from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
 from ansible_collections.weblab.stacks.plugins.module_utils._probe import _queues
+from ansible_collections.weblab.stacks.plugins.module_utils._sockets import Listener, tcp, unix
 
-_LISTEN = "0A"
-_ACCEPTING = 0x10000
 #: Seconds between two looks at the listening sockets.
 _EVERY = 0.002
-
-
-class Listener(t.NamedTuple):
-    """A listening socket: ``host`` and ``port`` for TCP, ``host`` is the path for Unix."""
-
-    host: str
-    port: int
-    inode: int
 
 
 def conflicts(wanted: t.Sequence[t.Mapping[str, t.Any]], mains: t.Collection[int]) -> list[str]:
@@ -128,27 +119,6 @@ class Watch:
             self.sample()
 
 
-def tcp(table: str) -> list[Listener]:
-    """The listening sockets in the text of /proc/net/tcp or tcp6."""
-    found = []
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == _LISTEN:
-            address, _colon, port = fields[1].partition(":")
-            found.append(Listener(_address(address), int(port, 16), int(fields[9])))
-    return found
-
-
-def unix(table: str) -> list[Listener]:
-    """The listening sockets in the text of /proc/net/unix."""
-    found = []
-    for line in table.splitlines()[1:]:
-        fields = line.split(None, 7)
-        if len(fields) == 8 and int(fields[3], 16) & _ACCEPTING:
-            found.append(Listener(fields[7], 0, int(fields[6])))
-    return found
-
-
 def collides(wanted: _endpoint.Endpoint, listener: Listener) -> bool:
     """Can the two not be open at once?"""
     if wanted.unix is not None:
@@ -180,12 +150,6 @@ def _numeric(host: str) -> set[str]:
         return {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError:
         return set()
-
-
-def _address(text: str) -> str:
-    # Words of four bytes, each in the byte order of the machine.
-    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))
 
 
 def _read(name: str) -> str:

@@ -12,7 +12,8 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service, _tree
+from ansible_collections.weblab.stacks.plugins.module_utils import _command
+from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _tree
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree._daemons import Command
 
 # $1 staged tree, $2 final path, $3 directory and $4 its stand-in (or empty), then the command.
@@ -27,10 +28,10 @@ exec "$@"
 
 def available() -> bool:
     """Does the kernel allow a private mount namespace here?"""
-    return _service.run(_unshare(["mount", "--bind", "/etc", "/etc"])).code == 0
+    return _command.run(_unshare(["mount", "--bind", "/etc", "/etc"])).code == 0
 
 
-def run(staged: str, root: str, command: Command, timeout: float, stand_in: str) -> _service.Completed:
+def run(staged: str, root: str, command: Command, timeout: float, stand_in: str) -> _command.Completed:
     """Run ``command`` where ``staged`` is mounted at ``root`` (which must exist).
 
     :param stand_in: a path for the copy that takes the place of the command's private directory.
@@ -39,7 +40,7 @@ def run(staged: str, root: str, command: Command, timeout: float, stand_in: str)
         _tree.remove(stand_in)
         copy_directories(command.private, stand_in)
     argv = ["sh", "-c", _PREPARE, "sh", staged, root, command.private, stand_in, *command.argv]
-    return _service.run(_unshare(argv), timeout, command.env, command.stdin)
+    return _command.run(_unshare(argv), timeout, command.env, command.stdin)
 
 
 def copy_directories(source: str, target: str) -> None:

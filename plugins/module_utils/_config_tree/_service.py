@@ -4,7 +4,7 @@
 
 # Private to the collection: not a public API.
 
-"""The running system: commands, systemd units, processes, what the daemons wrote to their logs."""
+"""The running system: systemd units, processes, what the daemons wrote to their logs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import dataclasses
 import grp
 import os
 import pwd
-import signal
 import stat
-import subprocess
 import time
 import typing as t
+
+from ansible_collections.weblab.stacks.plugins.module_utils._command import run
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LOG_TAIL = 8192
@@ -26,12 +26,6 @@ _PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,MainPID,User,Group,ActiveE
 
 class ServiceError(Exception):
     """A command or a unit did not do what it should; the message holds its own words."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Completed:
-    code: int
-    output: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,34 +80,6 @@ class Running:
     parts: t.Mapping[str, Running] = dataclasses.field(default_factory=dict)
     #: Name of a pipe that the main process has open -> when it was made, in seconds since the epoch.
     pipes: t.Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-def run(
-    argv: t.Sequence[str], timeout: float = 60, env: t.Mapping[str, str] | None = None, stdin: str = ""
-) -> Completed:
-    """Run a command; a missing program and a time-out are results like any other."""
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        return Completed(127, f"{argv[0]}: not found")
-    with process:
-        try:
-            output, _none = process.communicate(stdin.encode(), max(timeout, 0.1))
-        except subprocess.TimeoutExpired as error:
-            text = (error.output or b"").decode("utf-8", "replace").strip()
-            return Completed(124, f"{text}\n{' '.join(argv)}: no end after {timeout:.0f} s".strip())
-        finally:
-            if process.poll() is None:
-                # With everything that it started: a script's children would go on without it.
-                os.killpg(process.pid, signal.SIGKILL)
-    return Completed(process.returncode, output.decode("utf-8", "replace").strip())
 
 
 def show(names: t.Collection[str]) -> dict[str, Unit]:

@@ -17,7 +17,7 @@ import pwd
 import time
 import typing as t
 
-from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
+from ansible_collections.weblab.stacks.plugins.module_utils import _command, _endpoint
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import (
     _listen,
     _lock,
@@ -527,7 +527,7 @@ class Transaction:
             if work:
                 done = _namespace.run(work.tree, self._root, command, self._request.timeout, work.private)
             else:
-                done = _service.run(command.argv, self._request.timeout, command.env, command.stdin)
+                done = _command.run(command.argv, self._request.timeout, command.env, command.stdin)
             output = self._mask.text(self._daemon.summary(done.output))
             outputs.append(output)
             validated["output"] = "\n".join(outputs)
@@ -619,7 +619,7 @@ class Transaction:
             if not account.pw_gecos.startswith(_OURS) or account.pw_name in named:
                 continue
             end = time.monotonic() + patience
-            while (done := _service.run(["userdel", account.pw_name])).code == _IN_USE and time.monotonic() < end:
+            while (done := _command.run(["userdel", account.pw_name])).code == _IN_USE and time.monotonic() < end:
                 time.sleep(0.1)
             if done.code != 0:
                 self.result.warnings.append(
@@ -658,7 +658,7 @@ def _create_accounts_and_directories(paths: t.Iterable[str]) -> None:
     ):
         command = [*argv, *(path for path in present if path.startswith(directory))]
         if len(command) > len(argv):
-            done = _service.run(command)
+            done = _command.run(command)
             if done.code != 0:
                 raise _service.ServiceError(f"`{' '.join(command)}` failed: {done.output}")
 

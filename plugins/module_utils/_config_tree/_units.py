@@ -14,6 +14,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.weblab.stacks.plugins.module_utils import _command
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import (
     _listen,
     _marker,
@@ -254,7 +255,7 @@ class Units:
         """What did not run before stops, while the unit's files that say how are still there."""
         for name in decisions:
             if name in self._touched and name in self.before and not self.before[name].unit.up:
-                _service.run(["systemctl", "stop", name])
+                _command.run(["systemctl", "stop", name])
 
     def put_back(self, decisions: t.Mapping[str, Decision]) -> None:
         """The old tree is back: bring every unit that was touched back to what it was."""
@@ -269,8 +270,8 @@ class Units:
                 self._facts[name] = self._facts[name][::-1]
                 self._run_old(name, decision.action, deadline)
             if decision.enable or decision.disable or decision.action == "stopped":
-                _service.run(["systemctl", "enable" if before.unit.enabled == "enabled" else "disable", name])
-            _service.run(["systemctl", "reset-failed", name])
+                _command.run(["systemctl", "enable" if before.unit.enabled == "enabled" else "disable", name])
+            _command.run(["systemctl", "reset-failed", name])
 
     def _run_old(self, name: str, action: str, deadline: float) -> None:
         """A reload where one was done and can be again; else, or where it fails, a restart, which needs its share."""
@@ -401,7 +402,7 @@ class Units:
         limit = max(self.remaining(), 1.0)
         if decision.action == "stopped":
             _service.systemctl("disable", "--now", name, timeout=limit)
-            _service.run(["systemctl", "reset-failed", name])
+            _command.run(["systemctl", "reset-failed", name])
         if decision.enable or decision.disable:
             _service.systemctl("enable" if decision.enable else "disable", name)
         if decision.action == "reloaded":
@@ -411,7 +412,7 @@ class Units:
             self._daemon.reload(name, old, new, self.before[name].running, limit)
         elif decision.action in ("started", "restarted"):
             # A unit that failed often may not start again before its counter is reset.
-            _service.run(["systemctl", "reset-failed", name])
+            _command.run(["systemctl", "reset-failed", name])
             # systemd opens no socket for a service that runs. A restart takes that along: once is enough for both.
             restart = decision.action == "restarted" and _service.show([name])[name].pid == self.before[name].unit.pid
             restart |= name.endswith(".socket")

@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _listen
 from ansible_collections.weblab.stacks.plugins.module_utils._endpoint import parse
 from ansible_collections.weblab.stacks.plugins.module_utils._probe import _queues
+from ansible_collections.weblab.stacks.plugins.module_utils._sockets import Listener
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_unix_socket_that_listens_and_one_that_is_stale(tmp_path: pathlib.Path) 
     ],
 )
 def test_collision(wanted: str, held: str, expected: bool) -> None:
-    assert _listen.collides(parse(wanted), _listen.Listener(held, 80, 1)) is expected
+    assert _listen.collides(parse(wanted), Listener(held, 80, 1)) is expected
 
 
 def test_an_address_that_is_given_up_is_no_outage(port: int) -> None:
