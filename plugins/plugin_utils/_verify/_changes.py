@@ -11,6 +11,7 @@ Nothing here happens unless whoever looks at the stand has named the change.
 from __future__ import annotations
 
 import re
+import secrets
 import time
 import typing as t
 
@@ -64,11 +65,11 @@ def change(
     :param ask: sends requests from the controller.
     :returns: each name, and what was seen or ``{"error": why}``.
     """
-    visitors = _Visitors(stand, ask)
     todo: dict[str, t.Callable[[], Seen]] = {
-        "stop_backend": lambda: _stop_backends(visitors, hands, scope),
+        # A page that the backend is known to make, and no cache has.
+        "stop_backend": lambda: _stop_backends(_Visitors(stand, ask, _computed), hands, scope),
         "second_run": lambda: _second_run(stand, hands),
-        "reboot": lambda: _reboot(visitors, hands),
+        "reboot": lambda: _reboot(_Visitors(stand, ask, lambda site: site.path), hands),
     }
     for name in CHANGES:
         if name in names:
@@ -82,15 +83,16 @@ def change(
 class _Visitors:
     """The sites, as somebody sees them who comes from another machine."""
 
-    def __init__(self, stand: Stand, ask: Ask_all) -> None:
+    def __init__(self, stand: Stand, ask: Ask_all, page: t.Callable[[Site], str]) -> None:
         self._ask = ask
+        self._page = page
         self.stand = stand
         self.good = [name for name, status in self.statuses().items() if status is not None and status < 400]
 
     def statuses(self) -> dict[str, int | None]:
         """Name of a site -> the status of its page."""
         sites = self.stand.sites
-        asks = [Ask("controller", site.endpoint(self.stand.address), site.path, site.named) for site in sites]
+        asks = [Ask("controller", site.endpoint(self.stand.address), self._page(site), site.named) for site in sites]
         return {site.name: answer.status for site, answer in zip(sites, self._ask(asks))}
 
     def come_back(self) -> dict[str, int | None]:
@@ -101,6 +103,10 @@ class _Visitors:
             if all((seen[name] or 599) < 400 for name in self.good) or time.monotonic() > until:
                 return seen
             time.sleep(PAUSE)
+
+
+def _computed(site: Site) -> str:
+    return site.nonce.replace("{nonce}", secrets.token_hex(8)) if site.nonce else site.path
 
 
 #: A container of Docker, as systemd has it. Other scopes are somebody's session, and stay.
