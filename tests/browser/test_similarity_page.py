@@ -78,7 +78,7 @@ def test_the_map_is_drawn_and_a_family_named(page: Page) -> None:
     # Families come first, and so their cells are beside each other.
     assert set(names[:2]) == {"anna", IMAGE}
     cells = rows.nth(0).locator("td")
-    assert cells.nth(0).inner_text() == "–"
+    assert cells.nth(0).inner_text() == "\u2013"
     assert int(cells.nth(1).inner_text()) >= 99
     # Whoever is alike is dark, with letters that can be read on it; whoever is not is light.
     colours = [cells.nth(index).evaluate("one => getComputedStyle(one).backgroundColor") for index in (1, number - 1)]

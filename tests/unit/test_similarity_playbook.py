@@ -81,7 +81,7 @@ def test_a_class_is_compared(directory: pathlib.Path) -> None:
     page = (directory / "results" / "similarity" / "similarity.html").read_text(encoding="utf-8")
     first = page[page.index("<tbody>") :].split("</tr>", 1)[0]
     percents = [str(int(shares["anna", name][0] * 100)) for name in ("boris", "clara")]
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", first) == ["–", *percents]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", first) == ["\u2013", *percents]
     assert re.search(r"группа 1: anna, boris \(\d+ %\)", done.output), done.output
     assert '<html lang="ru">' in page
     # With a threshold above all of them there is no family, and the documents are of this run.
