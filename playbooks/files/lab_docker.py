@@ -66,6 +66,11 @@ RUN_OPTIONS = (
 ).split()
 INIT = "/usr/local/sbin/weblab-init"
 
+#: For a host of somebody else's work. It cannot take all of the machine. Hosts of its network do not reach each other,
+#: though this machine reaches them and they the package registries.
+GUESTS = "weblab-guests"
+GUEST_OPTIONS = f"--memory 2g --pids-limit 4096 --network {GUESTS}".split()
+
 RECIPE = pathlib.Path(__file__).with_name("lab_image.sh")
 
 
@@ -350,9 +355,20 @@ def customise(image: str, tag: str, command: t.Sequence[str], *, stdin: str = ""
 # --- a host -------------------------------------------------------------------------------------
 
 
-def up(state: pathlib.Path, name: str, release: str, publish: t.Sequence[str], *, warm: bool = False) -> bool:
-    """True when the container had to be made or started."""
+def up(
+    state: pathlib.Path,
+    name: str,
+    release: str,
+    publish: t.Sequence[str],
+    *,
+    warm: bool = False,
+    guest: bool = False,
+) -> bool:
+    """True when the container had to be made or started. That of a guest is always a new one."""
     image = ensure_image(state, release, warm=warm)
+    if guest:
+        ensure_guests_network(state)
+        down([name])
     ports = [word for port in publish for word in ("-p", f"127.0.0.1:{port}:{port}")]
     # Not the warm image's day: a lab does not start anew each morning.
     wanted = hashlib.sha256(json.dumps([recipe_hash(), release, ports, RUN_OPTIONS]).encode()).hexdigest()[:12]
@@ -372,13 +388,26 @@ def up(state: pathlib.Path, name: str, release: str, publish: t.Sequence[str], *
         must(["docker", "rm", "-f", "-v", name])
     argv = ["docker", "run", "-d", "--name", name, "--hostname", name.replace("_", "-"), "--label", f"{LABEL}=host"]
     argv += ["--label", f"{LABEL}.spec={wanted}", "--label", f"{LABEL}.run={os.environ.get(RUN, '')}"]
-    argv += [*RUN_OPTIONS, *ports, image]
+    argv += [*RUN_OPTIONS, *(GUEST_OPTIONS if guest else ()), *ports, image]
     done = run(argv)
     if done.returncode:
         run(["docker", "rm", "-f", "-v", name])
         raise LabError(f"Docker cannot start {name}: {done.stderr.strip()}", remedy(done.stderr))
     wait_for_systemd(name)
     return True
+
+
+def ensure_guests_network(state: pathlib.Path) -> None:
+    with locked(state / "network.lock"):
+        if run(["docker", "network", "inspect", GUESTS]).returncode:
+            closed = "com.docker.network.bridge.enable_icc=false"
+            must(["docker", "network", "create", "--label", f"{LABEL}=guests", "--opt", closed, GUESTS])
+
+
+def address(name: str) -> str:
+    """The host's address, as this machine reaches it; empty where it has none."""
+    field = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+    return (must(["docker", "inspect", "--type=container", f"--format={field}", name]).split() or [""])[0]
 
 
 #: Words in an engine's or systemd's last message, and what helps.
@@ -451,7 +480,7 @@ def down_run(run_name: str) -> None:
 
 
 def purge() -> bool:
-    """Remove every container and image with the lab's label."""
+    """Remove every container, image and network with the lab's label."""
     containers = must(["docker", "ps", "-aq", "--filter", f"label={LABEL}"]).split()
     if containers:
         must(["docker", "rm", "-f", "-v", *containers])
@@ -459,7 +488,10 @@ def purge() -> bool:
     images = list(dict.fromkeys(must(["docker", "image", "ls", "-q", "--filter", f"label={LABEL}"]).split()))
     if images:
         must(["docker", "image", "rm", "-f", *images])
-    return bool(containers or images)
+    networks = must(["docker", "network", "ls", "-q", "--filter", f"label={LABEL}"]).split()
+    if networks:
+        must(["docker", "network", "rm", *networks])
+    return bool(containers or images or networks)
 
 
 def main() -> int:
@@ -477,10 +509,13 @@ def main() -> int:
             "--warm", action=argparse.BooleanOptionalAction, help="with what takes longest of the packages of all roles"
         )
     host.add_argument("--publish", action="append", default=[], help="a port to publish on 127.0.0.1")
+    host.add_argument(
+        "--guest", action="store_true", help="for somebody else's work: made anew, bounded, apart from other hosts"
+    )
     host.add_argument("name")
     gone = commands.add_parser("down", help="remove hosts")
     gone.add_argument("name", nargs="+")
-    commands.add_parser("purge", help="remove all containers and images of the lab")
+    commands.add_parser("purge", help="remove all containers, images and networks of the lab")
     args = parser.parse_args()
     state: pathlib.Path = args.state
     result: dict[str, t.Any] = {}
@@ -492,7 +527,8 @@ def main() -> int:
         elif args.command == "image":
             result = {"image": ensure_image(state, args.release, warm=args.warm)}
         elif args.command == "up":
-            result = {"changed": up(state, args.name, args.release, args.publish, warm=args.warm)}
+            changed = up(state, args.name, args.release, args.publish, warm=args.warm, guest=args.guest)
+            result = {"changed": changed, "address": address(args.name)}
         elif args.command == "down":
             result = {"changed": down(args.name)}
         elif args.command == "purge":

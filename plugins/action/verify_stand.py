@@ -11,13 +11,24 @@ import dataclasses
 import pathlib
 import resource
 import secrets
+import tempfile
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import DataError
-from ..plugin_utils._verify import _assignment, _changes, _engine, _manifest, _results, _rubric, _text, _work
+from ..plugin_utils._verify import (
+    _assignment,
+    _changes,
+    _engine,
+    _manifest,
+    _repository,
+    _results,
+    _rubric,
+    _text,
+    _work,
+)
 from ..plugin_utils._verify._evidence import Answered, Ask, Facts, Held
 from ..plugin_utils._verify._source import Source, SourceError
 
@@ -38,9 +49,14 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "resume": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 20},
     "problem": {"type": "str"},
+    "step": {"type": "str", "choices": ["look", "plan", "bring_up"], "default": "look"},
+    "container": {"type": "str"},
+    "deadline": {"type": "int", "default": 900},
 }
 #: In the repository, where nothing else says what the stand is.
 MANIFEST = "stand.yml"
+#: The only way to where a repository is run.
+DOCKER = "community.docker.docker"
 #: Bytes that a host's answer may cost the controller: many times what stand_info says of a large host.
 MAX_MEMORY = 512 * 1024 * 1024
 
@@ -65,6 +81,14 @@ class ActionModule(ActionBase):
         try:
             results = _results.Results(pathlib.Path(options["results"]), options["key"]) if options["results"] else None
             document = results.of_this_run(name) if results and options["resume"] else None
+            if options["step"] != "look" and not options["problem"]:
+                self._only_in(options["container"])
+            if options["step"] == "plan":
+                needed = document is None and not self._task.check_mode and self._again(name, options) is not None
+                return {**result, "changed": False, "bring_up": needed}
+            if options["step"] == "bring_up" and not options["problem"]:
+                self._bring_up(name, options, variables)
+                return {**result, "changed": True}
             if document is None:
                 document = self._document(name, options, variables)
                 if results:
@@ -92,6 +116,8 @@ class ActionModule(ActionBase):
     def _document(self, name: str, options: t.Mapping[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """What came of looking at the stand; also where it could not be looked at."""
         rubric = _rubric.load(options["rubric"])
+        if options["problem"] and options["step"] == "bring_up":
+            return _results.unseen(rubric, name, "not_brought_up", options["problem"])
         if options["problem"]:
             return _results.unseen(rubric, name, "no_result", options["problem"])
         address = options["address"] or str(variables.get("ansible_host", name))
@@ -120,6 +146,65 @@ class ActionModule(ActionBase):
         except _engine.Unreachable as error:
             return _results.unseen(rubric, name, "stand_unreachable", str(error))
         return _results.stamped(document, stand.name, name, [site.name for site in stand.sites])
+
+    def _only_in(self, container: str) -> None:
+        """Refuse any other way to a host.
+
+        :raises AnsibleActionFail: the connection does not lead to the container.
+        """
+        # Variables of the command line win over the role's: ansible_connection=local would run it here.
+        way = self._connection
+        if way.transport != DOCKER or way.get_option("remote_addr") != container:
+            raise AnsibleActionFail(
+                f"it would not run in the container {container}: set no ansible_connection, ansible_host "
+                "or ansible_docker_host on the command line"
+            )
+
+    def _again(self, name: str, options: t.Mapping[str, t.Any]) -> tuple[str, str] | None:
+        """The repository, and the command that sets it up; nothing where looking at the stand will say what is wrong.
+
+        :raises AnsibleActionFail: the manifest is right, and does not say how.
+        """
+        stand = _manifest.parse(options["stand"], name, name) if options["stand"] is not None else None
+        repository = options["repository"] or (stand.repository if stand else None)
+        if not repository:
+            raise AnsibleActionFail("there is no repository to bring up: set verify_repository")
+        try:
+            work = _work.read(repository)
+            if stand is None:
+                stand = _manifest.read(_written(options["manifest"], repository, work), name, name)
+        except DataError:
+            return None
+        if stand.again is None:
+            raise AnsibleActionFail(
+                "the manifest names no command `again` that sets the stand up; for example "
+                "`cd /vagrant && ansible-playbook -c local -i localhost, site.yml`"
+            )
+        return repository, stand.again
+
+    def _bring_up(self, name: str, options: t.Mapping[str, t.Any], variables: dict[str, t.Any]) -> None:
+        """Send the repository to its host, and run its command there.
+
+        :raises AnsibleActionFail: it did not end well; the text says why.
+        """
+        planned = self._again(name, options)
+        if planned is None:
+            raise AnsibleActionFail("the manifest has changed meanwhile, and is wrong now")
+        repository, again = planned
+        host = _OnHost(self, variables, options["timeout"])
+        try:
+            with tempfile.NamedTemporaryFile(prefix="weblab-verify-") as archive:
+                _repository.pack(repository, archive)
+                archive.flush()
+                self._transfer_file(archive.name, _repository.ARCHIVE)
+            code, output = host.run(_repository.unpack())
+            if code:
+                raise AnsibleActionFail(f"the repository cannot be unpacked on its host: {output[-300:]}")
+            code, output = host.run(_repository.bounded(again, options["deadline"]))
+        except (_engine.NotReached, AnsibleConnectionFailure) as error:
+            raise AnsibleActionFail(f"its host cannot be reached: {_words(error)}") from error
+        if code:
+            raise AnsibleActionFail(_repository.why(again, code, output, options["deadline"]))
 
     def _say(self, language: str) -> t.Callable[[str, int], None]:
         def say(step: str, number: int) -> None:

@@ -51,6 +51,9 @@ plugin: weblab.stacks.stands
 csv: class.csv
 
 # ansible-playbook weblab.stacks.verify -i class.yml --forks 10
+#
+# Where the table has no addresses, name,repository, each repository is brought up on a lab host of its own:
+# ansible-playbook weblab.stacks.verify -i class.yml -e verify_bring_up=true
 """
 
 import csv

@@ -91,6 +91,21 @@ options:
   problem:
     description: Why there is no verdict. The stand is not looked at, and its document says this.
     type: str
+  step:
+    description:
+      - V(look) at the stand. V(plan) says whether there is a repository to bring up for that. V(bring_up) sends the
+        repository to the host, below C(/vagrant), and runs the command C(again) of its manifest there, with all rights
+        of the host; the task fails where that does. With O(problem), V(bring_up) is what it was a problem of.
+    type: str
+    choices: [look, plan, bring_up]
+    default: look
+  container:
+    description: The container of Docker in which alone V(bring_up) runs anything. Any other connection fails the task.
+    type: str
+  deadline:
+    description: Seconds for the command, of V(bring_up).
+    type: int
+    default: 900
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
@@ -125,7 +140,7 @@ EXAMPLES = r"""
 RETURN = r"""
 verdict:
   description: V(accepted), V(not_accepted), or V(undecided) where nothing was wrong and not everything could be seen.
-  returned: always
+  returned: O(step) is V(look), or there is a O(problem)
   type: str
   sample: accepted
 percent:
@@ -143,4 +158,10 @@ document:
   returned: always
   type: dict
   sample: {format: 1, rubric: course, verdict: accepted, percent: 100, sections: []}
+bring_up:
+  description: Whether there is a repository to bring up. There is none where the run has looked at the stand before,
+    where the manifest is wrong, which V(look) will say, and in check mode.
+  returned: O(step) is V(plan)
+  type: bool
+  sample: true
 """
