@@ -100,6 +100,12 @@ network:
   returned: when O(facts)
   type: int
   sample: 4026531840
+addresses:
+  description: The IPv4 addresses of the containers' network namespaces, without those of the loopback.
+  returned: when O(facts)
+  type: list
+  elements: dict
+  sample: [{network: 4026532291, address: 172.18.0.2}]
 connections:
   description:
     - The connections that are open at the ports of O(connections), each with a number of its own, a process that has

@@ -159,6 +159,8 @@ class Facts:
     network: int
     #: Path -> text of the web servers' configuration.
     configuration: t.Mapping[str, str]
+    #: Network namespaces of containers and their addresses.
+    addresses: t.FrozenSet[t.Tuple[int, str]] = frozenset()
 
     @classmethod
     def of(cls, data: t.Mapping[str, t.Any]) -> Facts:
@@ -179,7 +181,8 @@ class Facts:
             for one in data["listeners"]
         )  # fmt: skip
         files = {str(path): str(text) for path, text in data["configuration"].items()}
-        return cls(processes, listeners, int(data["network"]), files)
+        addresses = frozenset((int(one["network"]), str(one["address"])) for one in data.get("addresses", ()))
+        return cls(processes, listeners, int(data["network"]), files, addresses)
 
     def listening_on(self, port: int) -> list[Process]:
         """Who accepts connections on the host's port."""

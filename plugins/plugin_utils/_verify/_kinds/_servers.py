@@ -64,11 +64,33 @@ def _named(process: Process, names: t.Iterable[str]) -> bool:
 
 
 def _listening_at(endpoint: Endpoint, facts: Facts) -> list[Listener]:
-    return [
-        one
-        for one in facts.listeners
-        if (one.address == endpoint.unix if endpoint.is_unix else one.port == endpoint.port)
-    ]
+    if endpoint.is_unix:
+        return [one for one in facts.listeners if one.address == endpoint.unix]
+    found = [one for one in facts.listeners if one.port == endpoint.port]
+    # A container's own address says which one is meant; else it is the host's port, and what Docker leads from it.
+    its = {network for network, address in facts.addresses if address == endpoint.host}
+    if not its:
+        its = {facts.network} if any(one.network == facts.network for one in found) else {one.network for one in found}
+    return [other for one in found if one.network in its for other in led_to(one, facts)]
+
+
+def led_to(listener: Listener, facts: Facts) -> list[Listener]:
+    """Who listens inside of a container where Docker publishes its port; the listener itself where it does not."""
+    for pid in listener.pids:
+        one = facts.processes.get(pid)
+        if one is None or one.name != "docker-proxy":
+            continue
+        port = re.search(r"-container-port (\d{1,5})\b", one.command)
+        address = re.search(r"-container-ip (\S+)", one.command)
+        its = {network for network, known in facts.addresses if address and known == address[1]}
+        inside = [
+            other for other in facts.listeners
+            if port and other.port == int(port[1]) and other.network != facts.network
+            and (other.network in its or not its)
+        ]  # fmt: skip
+        if inside:
+            return inside
+    return [listener]
 
 
 def backends(scope: Scope) -> list[Listener]:
@@ -94,16 +116,14 @@ def makers(scope: Scope) -> list[Process]:
 def behind(scope: Scope) -> list[Process]:
     """Who accepts on the site's port; of a container, who does so inside of it."""
     facts = scope.host
-    found = facts.listening_on(scope.site.port)
-    inside = []
-    for one in found:
-        if one.name == "docker-proxy" and (match := re.search(r"-container-port (\d{1,5})\b", one.command)):
-            pids = [
-                pid for other in facts.listeners
-                if other.port == int(match[1]) and other.network != facts.network for pid in other.pids
-            ]  # fmt: skip
-            inside += [facts.processes[pid] for pid in dict.fromkeys(pids) if pid in facts.processes]
-    return inside or found
+    pids = dict.fromkeys(
+        pid
+        for one in facts.listeners
+        if one.port == scope.site.port and one.network == facts.network
+        for other in led_to(one, facts)
+        for pid in other.pids
+    )
+    return [facts.processes[pid] for pid in pids if pid in facts.processes]
 
 
 @kind("site", host=True)

@@ -241,6 +241,24 @@ def test_the_front_server_in_a_container() -> None:
     assert caused(look("front_server", APP, seen=facts([proxy, node], listeners))) == "another_front"
 
 
+def test_of_two_containers_with_the_same_port_the_published_one_is_meant() -> None:
+    line = "docker-proxy -host-port 3000 -container-ip 172.18.0.3 -container-port 8000"
+    proxy = Process(40, 1, "root", "docker-proxy", line, "docker.service", True, HOST)
+    other = Process(41, 2, "root", "node", "node app.js", "", None, CONTAINER)
+    mine = Process(42, 2, "1001", "gunicorn", "gunicorn app", "", None, CONTAINER + 1)
+    listeners = (
+        *FRONTS,
+        Listener("127.0.0.1", 3000, (40,), network=HOST),
+        Listener("0.0.0.0", 8000, (41,), network=CONTAINER),
+        Listener("0.0.0.0", 8000, (42,), network=CONTAINER + 1),
+    )
+    seen = facts([proxy, other, mine], listeners)
+    addresses = frozenset({(CONTAINER, "172.18.0.2"), (CONTAINER + 1, "172.18.0.3")})
+    assert caused(look("users", APP, seen=dataclasses.replace(seen, addresses=addresses))) == "ok"
+    swapped = frozenset({(CONTAINER, "172.18.0.3"), (CONTAINER + 1, "172.18.0.2")})
+    assert caused(look("users", APP, seen=dataclasses.replace(seen, addresses=swapped))) == "works_as_root"
+
+
 def test_backends_are_closed() -> None:
     assert caused(look("backends_closed")) == "ok"
     wide = facts(listeners=(*FRONTS, SSH, dataclasses.replace(APPLICATION, address="::")))
