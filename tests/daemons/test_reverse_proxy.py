@@ -61,6 +61,8 @@ SITES: list[dict[str, t.Any]] = [
         "cache": {"enabled": False},
         "static": {"suffixes": []},
         "backend_cache": {"mb": 4, "max_kb": 200},
+        "index": ["page.php"],
+        "front_controller": "/page.php",
     },
     {
         "name": "files",
@@ -71,6 +73,8 @@ SITES: list[dict[str, t.Any]] = [
         "cache": {"enabled": False},
         "static": {"suffixes": []},
         "backend_cache": {},
+        "index": ["page.php"],
+        "front_controller": "/page.php",
     },
     {"name": "strict", "stack": "reverse_proxy", "port": 8108, "root": "/srv/kept", "backend": "prefork", "cache": {}},
 ]
@@ -468,6 +472,18 @@ def test_apache_keeps_what_says_its_length_and_how_old_it_may_be(lab: Lab) -> No
     assert len({lab.get(silent, port=8107).run for _visitor in range(3)}) == 3
     large = lab.page("Cache-Control: max-age=600", size=190_000, length=1)
     assert len({lab.get(large, port=8107).run for _visitor in range(3)}) == 1
+
+
+@pytest.mark.parametrize("port", [8107, 8109])
+def test_the_pages_of_one_script_are_kept_apart(lab: Lab, port: int) -> None:
+    query = lab.page("Cache-Control: max-age=600", length=1).partition("?")[2]
+    # Two by the front controller, one by the index, and the script itself.
+    paths = [f"{path}?{query}" for path in ("/one", "/two", "/", "/page.php")]
+    first, again = ([lab.get(path, port=port) for path in paths] for _visitor in range(2))
+    for answers in (first, again):
+        assert [json.loads(answer.body.partition(" ")[2])["REQUEST_URI"] for answer in answers] == paths
+    # PHP-FPM's pages come without their length, and are not kept.
+    assert ([answer.run for answer in again] == [answer.run for answer in first]) == (port == 8107)
 
 
 @pytest.mark.parametrize("port", [8107, 8109])
