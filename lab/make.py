@@ -35,7 +35,13 @@ VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 OLDEST_PYTHON = (3, 11)
 #: Programs that tests ask for a second opinion, and the Debian packages that have them.
-WITNESSES = {"chromium": "chromium", "ss": "iproute2", "ps": "procps", "php": "php-cli"}
+WITNESSES = {
+    "chromium": "chromium",
+    "ss": "iproute2",
+    "ps": "procps",
+    "php": "php-cli",
+    "sim_text": "similarity-tester",
+}
 
 
 class Phases:

@@ -35,6 +35,8 @@ LONGEST = (
     "test_app_service.py",
     "test_realtime.py",
     "test_verify.py",
+    "test_verify_compose.py",
+    "test_verify_repositories.py",
     "test_probe_daemons.py",
     "test_config_tree.py",
     "test_bad_input.py",

@@ -136,9 +136,10 @@ def requests(stats: t.Any) -> int:
     """
     counts: list[t.Any] = [worker.get("requests") for worker in _mappings(_read(stats), "workers")]
     # A bool is an int as well.
-    if not counts or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+    numbers = [count for count in counts if isinstance(count, int) and not isinstance(count, bool)]
+    if not counts or len(numbers) < len(counts) or not all(0 <= count < 2**63 for count in numbers):
         raise DataError("stats", "these are not the statistics of uWSGI: its workers count no requests")
-    return sum(counts)
+    return sum(numbers)
 
 
 def _read(stats: t.Any) -> t.Mapping[str, t.Any]:
