@@ -12,6 +12,7 @@ library, and in a table so that no spreadsheet takes it for a formula.
 from __future__ import annotations
 
 import collections
+import copy
 import csv
 import functools
 import io
@@ -122,8 +123,19 @@ def junit(document: Document, language: str) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
+def _for_its_author(document: Document) -> Document:
+    """The document without the names of other students, which are for the teacher."""
+    named = copy.deepcopy(dict(document))
+    for one in criteria(named):
+        for result in one["results"]:
+            if result["cause"] == "token_of_another":
+                result["facts"]["whose"] = "…"
+    return named
+
+
 def chat(document: Document, language: str, hints: str) -> str:
     """A few lines to paste where the homework is talked about."""
+    document = _for_its_author(document)
     words = catalogue(language)["words"]
     lines = [headline(document, language)]
     lines += first_cause(document, language, hints)
@@ -148,7 +160,8 @@ def _templates() -> jinja2.Environment:
 
 
 def page(document: Document, language: str, hints: str) -> str:
-    """The page of one stand, readable on paper."""
+    """The page of one stand for its author, readable on paper."""
+    document = _for_its_author(document)
     return _templates().get_template("stand.html.j2").render(
         document=document, language=language, words=catalogue(language)["words"],
         show_seen=hints != "none", show_fix=hints == "fix",

@@ -146,3 +146,17 @@ def test_the_chat_says_first_things_first() -> None:
     assert lines[0].startswith("ivanova: not accepted, ")
     assert lines[1] == "first of all: Send the link to your repository"
     assert lines[lines.index("then:") + 1].startswith("- ")
+
+
+def test_whose_work_was_copied_is_for_the_teacher_only() -> None:
+    made = document()
+    (row,) = [one for section in made["sections"] for one in section["criteria"] if one["id"] == "own_token"]
+    facts = {"path": "/motto", "whose": "petrov"}
+    row.update(state="failed", results=[{"site": "x", "state": "failed", "cause": "token_of_another", "facts": facts}])
+    made["first"] = {"criterion": "own_token", "site": "x"}
+    for language in LANGUAGES:
+        assert "petrov" in "\n".join(summary(made, language, "fix"))
+        assert "petrov" in _report.junit(made, language)
+        for text in (_report.page(made, language, "fix"), _report.chat(made, language, "fix")):
+            assert "petrov" not in text
+            assert "/motto" in text
