@@ -17,7 +17,7 @@ from . import _changes, _visitors
 from ._evidence import MAX_BODY, Answered, Ask, Facts, Held
 from ._judge import document, judge, row, subjects
 from ._kinds import Scope
-from ._kinds._servers import stay_at
+from ._kinds._connections import stay_at
 
 if t.TYPE_CHECKING:
     from ._judge import Results

@@ -7,18 +7,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 import typing as t
 
-from .._evidence import Answered, Ask, Facts, Held, Listener, Process
+from .._evidence import Ask, Facts, Listener, Process
 from . import Outcome, Scope, failed, kind, not_applicable, ok, unknown
 from ._pages import no_answer
 
 if t.TYPE_CHECKING:
     from ....module_utils._endpoint import Endpoint
-    from .._manifest import Site
 
 #: front -> how its processes are called. mod_perl's Apache writes its whole path, of which the kernel keeps 15 letters.
 FRONTS = {
@@ -59,11 +57,11 @@ _DEVELOPMENT = (
 _DEVELOPMENT_SERVERS = re.compile(r"Werkzeug/|WSGIServer/|SimpleHTTP/|BaseHTTP/|PHP .* Development Server")
 
 
-def _named(process: Process, names: t.Iterable[str]) -> bool:
+def named(process: Process, names: t.Iterable[str]) -> bool:
     return process.name in names
 
 
-def _listening_at(endpoint: Endpoint, facts: Facts) -> list[Listener]:
+def listening_at(endpoint: Endpoint, facts: Facts) -> list[Listener]:
     if endpoint.is_unix:
         return [one for one in facts.listeners if one.address == endpoint.unix]
     found = [one for one in facts.listeners if one.port == endpoint.port]
@@ -97,7 +95,7 @@ def backends(scope: Scope) -> list[Listener]:
     """The sockets of what makes the site's page: the manifest's, else those of the processes that are meant."""
     site, facts = scope.site, scope.host
     if site.backend is not None:
-        return _listening_at(site.backend, facts)
+        return listening_at(site.backend, facts)
     names = {"php_fpm": "php-fpm", "uwsgi": "uwsgi", "scgi": "uwsgi"}.get(site.served_by)
     return [
         one
@@ -135,7 +133,7 @@ def front_server(scope: Scope) -> Outcome:
     found = behind(scope)
     if not found:
         return failed("nobody_listens", port=scope.site.port)
-    if any(_named(one, FRONTS[wanted]) for one in found):
+    if any(named(one, FRONTS[wanted]) for one in found):
         return ok(process=found[0].name)
     return failed(
         "another_front", port=scope.site.port, wanted=wanted, seen=", ".join(sorted({one.name for one in found}))
@@ -155,7 +153,7 @@ def _open_ports(scope: Scope) -> list[tuple[Listener, Process]]:
         processes = [facts.processes[pid] for pid in one.pids if pid in facts.processes]
         guilty = [
             process for process in processes
-            if one.port in meant or not (_INFRASTRUCTURE.fullmatch(process.name) or _named(process, fronts))
+            if one.port in meant or not (_INFRASTRUCTURE.fullmatch(process.name) or named(process, fronts))
         ]  # fmt: skip
         if guilty:
             found.append((one, guilty[0]))
@@ -254,151 +252,6 @@ def _compared(scope: Scope) -> list[Ask]:
     path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
     front = Ask("controller", site.endpoint(scope.stand.address), path, site.named, number=1)
     return [front, *_direct(scope, path, number=1)]
-
-
-#: Visits that are counted, in rounds of their own: nobody else's requests are among them.
-_VISITS, _ROUND = 5, 10
-
-
-class _Count(t.NamedTuple):
-    """Where visits are counted."""
-
-    ask: Ask
-    #: The numbers in the answer, the largest growth of which counts; nothing where it is no such page.
-    read: t.Callable[[str], tuple[int, ...] | None]
-    #: What the first look at them adds.
-    own: int
-
-
-def _count(scope: Scope) -> _Count | None:
-    site = scope.site
-    if site.stats is not None:
-        return _Count(Ask("host", site.stats.url, statistics=True), _of_uwsgi, 0)
-    if site.status is None:
-        return None
-    if site.backend is not None:
-        return _Count(Ask("host", site.backend.url, f"{site.status}?full"), _of_php_fpm, 1)
-    # Apache shows it to its own host, as Debian configures it.
-    return _Count(Ask("host", site.endpoint("127.0.0.1"), f"{site.status}?auto", site.named), _of_apache, 1)
-
-
-def _counted(scope: Scope) -> list[Ask]:
-    """The count, visits through the front server, and the count once more."""
-    site, count = scope.site, _count(scope)
-    if count is None:
-        return []
-    path = site.nonce.replace("{nonce}", scope.nonce) if site.nonce else site.path
-    endpoint = site.endpoint(scope.stand.address)
-    visits = [
-        Ask("controller", endpoint, path, site.named, number=number, round=_ROUND + 1) for number in range(_VISITS)
-    ]
-    before, after = (dataclasses.replace(count.ask, round=number) for number in (_ROUND, _ROUND + 2))
-    return [before, *visits, after]
-
-
-@kind("site", asks=_counted, host=True)
-def counted(scope: Scope) -> Outcome:
-    """What makes the page has counted the visits of the front server: PHP-FPM by pm.status_path, uWSGI by its stats
-    server, a part of Apache by mod_status.
-    """
-    site, count = scope.site, _count(scope)
-    if count is None:
-        return not_applicable("no_status_in_manifest")
-    first, *visits, last = scope.seen(_counted(scope))
-    before, after = count.read(first.text), count.read(last.text)
-    if before is None or after is None:
-        return _no_count(site, first if before is None else last)
-    if site.stats is not None:
-        holders = {pid for one in _listening_at(site.stats, scope.host) for pid in one.pids}
-        meant = {one.pid for one in makers(scope)}
-        if holders and meant and not holders & meant:
-            return failed("statistics_of_another", where=site.stats.url)
-    # A connection may have brought several requests, and a worker may have ended and taken its count with it.
-    seen = max(now - then for then, now in zip(before, after)) - count.own
-    came = sum(visit.came for visit in visits)
-    return ok(visits=came) if came and seen >= came else failed("not_counted", visits=came, counted=max(seen, 0))
-
-
-def _no_count(site: Site, answer: Answered) -> Outcome:
-    seen = answer.status or answer.message or answer.cause
-    if site.stats is not None:
-        return failed("no_statistics", where=site.stats.url, seen=seen)
-    if site.backend is not None:
-        return failed("no_status_page", path=site.status)
-    return failed("no_server_status", path=site.status, seen=seen)
-
-
-def _of_uwsgi(text: str) -> tuple[int, ...] | None:
-    """What stand_info has made of the statistics: requests that the workers have handled."""
-    return (int(text),) if re.fullmatch(r"[0-9]{1,15}", text) else None
-
-
-def _of_php_fpm(page: str) -> tuple[int, ...] | None:
-    """Connections that the pool has accepted, and requests that its workers have handled."""
-    accepted = re.search(r"^accepted conn: +([0-9]{1,15})$", page, re.MULTILINE)
-    handled = re.findall(r"^requests: +([0-9]{1,15})$", page, re.MULTILINE)
-    return (int(accepted[1]), sum(map(int, handled))) if accepted else None
-
-
-def _of_apache(page: str) -> tuple[int, ...] | None:
-    """Requests that all processes of this Apache have handled."""
-    accesses = re.search(r"^Total Accesses: ([0-9]{1,15})$", page, re.MULTILINE)
-    return (int(accesses[1]),) if accesses else None
-
-
-#: Connections of which the holders were seen: with fewer, chance would have a say.
-_ENOUGH = 4
-
-
-def stay_at(sites: t.Iterable[Site], facts: Facts) -> dict[str, Site]:
-    """Name of a site with an MPM -> the one at which visitors stay for it.
-
-    The sites of one server share its processes, and so its limit of them: visitors at each would leave no room.
-    """
-    first: dict[int, Site] = {}
-    return {
-        site.name: first.setdefault(min((one.pid for one in facts.listening_on(site.port)), default=-site.port), site)
-        for site in sites
-        if site.mpm
-    }
-
-
-@kind("site", host=True, stays=True)
-def mpm(scope: Scope) -> Outcome:
-    """Apache's MPM, by who has the connections of visitors who stay: prefork and itk a process for each, itk's with a
-    parent of its own; worker a thread for each, of a few processes; event one thread for all, by epoll.
-    """
-    wanted = scope.site.mpm
-    if wanted is None:
-        return not_applicable("no_mpm_in_manifest")
-    site = stay_at(scope.stand.sites, scope.host)[scope.site.name]
-    staying = scope.staying.get(site.name, 0)
-    if staying < _ENOUGH:
-        return unknown("nobody_stays", open=staying)
-    found = _mpm_of([one for one in scope.held if one.port == site.port], scope.host)
-    if found is None:
-        return unknown("nobody_stays", open=staying)
-    return ok(mpm=found) if found == wanted else failed("another_mpm", seen=found, wanted=wanted)
-
-
-def _mpm_of(held: t.Sequence[Held], facts: Facts) -> str | None:
-    """Which MPM has its connections so; None where too few of them were found."""
-    holders: dict[int, list[Held]] = {}
-    for one in held:
-        holders.setdefault(one.connection, []).append(one)
-    if len(holders) < _ENOUGH:
-        return None
-    if all(any(one.polled for one in some) for some in holders.values()):
-        return "event"
-    connections: dict[int, set[int]] = {}
-    for one in held:
-        connections.setdefault(one.pid, set()).add(one.connection)
-    if any(len(some) > 1 for some in connections.values()):
-        return "worker"
-    # Whose parent is no Apache has started the others. A process that is new since the facts is none of these.
-    apaches = {one.pid for one in facts.processes.values() if _named(one, FRONTS["apache"])}
-    first = {pid for pid in apaches if facts.processes[pid].ppid not in apaches}
-    return "prefork" if all(one.ppid in first for one in held) else "itk"
 
 
 @kind("site", asks=_compared, host=True, alike=0.8)

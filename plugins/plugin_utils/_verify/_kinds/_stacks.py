@@ -11,8 +11,9 @@ import typing as t
 
 from .._evidence import Ask
 from . import KINDS, Outcome, Scope, failed, kind, ok
+from ._connections import mpm
 from ._pages import answers, computed, events, websocket
-from ._servers import front_server, handler, mpm, process_model
+from ._servers import front_server, handler, process_model
 
 if t.TYPE_CHECKING:
     from .._manifest import Site
