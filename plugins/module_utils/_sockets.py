@@ -4,11 +4,13 @@
 
 # Private to the collection: not a public API.
 
-"""Listening sockets, as the kernel's tables in /proc/net have them (proc(5))."""
+"""Sockets: those that listen, as the kernel's tables in /proc/net have them, and what processes have open (proc(5))."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
 import typing as t
 
 _LISTEN = "0A"
@@ -42,6 +44,16 @@ def unix(table: str) -> list[Listener]:
         if len(fields) == 8 and int(fields[3], 16) & _ACCEPTING:
             found.append(Listener(fields[7], 0, int(fields[6])))
     return found
+
+
+def descriptors(pid: int) -> t.Iterator[tuple[int, str]]:
+    """Number and target of each descriptor of a process, without what it closes meanwhile.
+
+    :raises OSError: the process has ended, or does not show its descriptors.
+    """
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            yield int(name), os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def _address(text: str) -> str:

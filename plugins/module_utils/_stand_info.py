@@ -12,6 +12,7 @@ host are seen as well: their processes are the host's, in other namespaces.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import grp
 import os
@@ -25,7 +26,7 @@ from ._command import run
 from ._errors import DataError
 from ._probe import ask_all
 from ._probe._protocols import converse
-from ._sockets import Listener, tcp, unix
+from ._sockets import Listener, descriptors, tcp, unix
 
 if t.TYPE_CHECKING:
     from ._probe import Record
@@ -287,13 +288,10 @@ def _holders(processes: t.Sequence[Seen]) -> dict[int, list[int]]:
     """Inode of a socket -> the processes that have it open."""
     found: dict[int, list[int]] = {}
     for one in processes:
-        try:
-            names = [os.readlink(f"/proc/{one.pid}/fd/{number}") for number in os.listdir(f"/proc/{one.pid}/fd")]
-        except OSError:
-            continue
-        for name in dict.fromkeys(names):
-            if name.startswith("socket:["):
-                found.setdefault(int(name[8:-1]), []).append(one.pid)
+        with contextlib.suppress(OSError):  # it has ended, or is not to be looked into
+            for target in dict.fromkeys(target for _number, target in descriptors(one.pid)):
+                if target.startswith("socket:["):
+                    found.setdefault(int(target[8:-1]), []).append(one.pid)
     return found
 
 
@@ -328,20 +326,25 @@ def _held(process: Seen, inodes: t.Mapping[int, int]) -> t.Iterator[dict[str, t.
     pid = process.pid
     sockets: dict[int, int] = {}
     polled: set[int] = set()
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
+    with contextlib.suppress(OSError):  # it has ended
+        for number, target in descriptors(pid):
             if target.startswith("socket:[") and int(target[8:-1]) in inodes:
-                sockets[int(name)] = int(target[8:-1])
+                sockets[number] = int(target[8:-1])
             elif target == "anon_inode:[eventpoll]":
-                with open(f"/proc/{pid}/fdinfo/{name}", encoding="ascii", errors="replace") as file:
-                    polled.update(int(number) for number in re.findall(r"^tfd:\s*(\d+)", file.read(), re.MULTILINE))
-    except OSError:
-        return  # it has ended, or has closed something meanwhile
+                polled |= _polled(pid, number)
     for number, inode in sockets.items():
         yield {
             "port": inodes[inode], "connection": inode, "pid": pid, "ppid": process.ppid, "polled": number in polled,
         }  # fmt: skip
+
+
+def _polled(pid: int, number: int) -> set[int]:
+    """The descriptors that an epoll instance waits for (proc(5), fdinfo)."""
+    try:
+        with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii", errors="replace") as file:
+            return {int(one) for one in re.findall(r"^tfd:\s*(\d+)", file.read(), re.MULTILINE)}
+    except OSError:
+        return set()
 
 
 def _describe(entry: dict[str, t.Any], pid: int) -> None:

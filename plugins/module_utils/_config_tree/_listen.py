@@ -20,7 +20,7 @@ import typing as t
 from ansible_collections.weblab.stacks.plugins.module_utils import _endpoint
 from ansible_collections.weblab.stacks.plugins.module_utils._config_tree import _service
 from ansible_collections.weblab.stacks.plugins.module_utils._probe import _queues
-from ansible_collections.weblab.stacks.plugins.module_utils._sockets import Listener, tcp, unix
+from ansible_collections.weblab.stacks.plugins.module_utils._sockets import Listener, descriptors, tcp, unix
 
 #: Seconds between two looks at the listening sockets.
 _EVERY = 0.002
@@ -167,8 +167,8 @@ def _holders(inodes: t.Collection[int]) -> tuple[dict[int, int], list[int]]:
     closed = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
-            for descriptor in os.listdir(f"/proc/{pid}/fd"):
-                inode = links.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+            for _number, target in descriptors(pid):
+                inode = links.get(target)
                 if inode is not None:
                     found.setdefault(inode, pid)
         except PermissionError:

@@ -43,22 +43,21 @@ def mpm(scope: Scope) -> Outcome:
         return not_applicable("no_mpm_in_manifest")
     site = stay_at(scope.stand.sites, scope.host)[scope.site.name]
     staying = scope.staying.get(site.name, 0)
-    if staying < _ENOUGH:
-        return unknown("nobody_stays", open=staying)
-    found = _mpm_of([one for one in scope.held if one.port == site.port], scope.host)
-    if found is None:
-        return unknown("nobody_stays", open=staying)
+    held = [one for one in scope.held if one.port == site.port]
+    connections = len({one.connection for one in held})
+    if min(staying, connections) < _ENOUGH:
+        return unknown("nobody_stays", open=staying, found=connections)
+    found = _mpm_of(held, scope.host)
     return ok(mpm=found) if found == wanted else failed("another_mpm", seen=found, wanted=wanted)
 
 
-def _mpm_of(held: t.Sequence[Held], facts: Facts) -> str | None:
-    """Which MPM has its connections so; None where too few of them were found."""
+def _mpm_of(held: t.Sequence[Held], facts: Facts) -> str:
+    """Which MPM has its connections so."""
     holders: dict[int, list[Held]] = {}
     for one in held:
         holders.setdefault(one.connection, []).append(one)
-    if len(holders) < _ENOUGH:
-        return None
-    if all(any(one.polled for one in some) for some in holders.values()):
+    # A connection whose visitor has just asked again is out of the set for that moment; no other MPM polls for any.
+    if sum(any(one.polled for one in some) for some in holders.values()) * 2 > len(holders):
         return "event"
     connections: dict[int, set[int]] = {}
     for one in held:
