@@ -34,6 +34,8 @@ STATE = ROOT / ".lab"
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 OLDEST_PYTHON = (3, 11)
+#: Seconds for a program that was told to end, to say what it has.
+_LAST_WORDS = 60.0
 #: Programs that tests ask for a second opinion, and the Debian packages that have them.
 WITNESSES = {
     "chromium": "chromium",
@@ -77,7 +79,12 @@ def call(argv: t.Sequence[str | os.PathLike[str]], **environment: str) -> None:
         try:
             code = process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
+            # First the polite way: pytest says what has failed so far, and Ansible ends its own processes.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORDS)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             raise
     if code:
         raise LabError(f"{shlex.join(words)} failed ({code}).", "read the messages above, repair, run the same again.")
