@@ -177,7 +177,7 @@ def test_the_rows_are_what_happens_and_their_fix_mends_it(stand: Stand, damaged:
     stand.forget()
     stand.write(dict.fromkeys((name, *words) for case in cases for name, words in case.edits.items()))
     for command in dict.fromkeys(case.do for case in cases):
-        stand.ask(command)
+        stand.ask(f"systemctl reset-failed; {command}")  # which also forgets how often units were started of late
     stand.ask(load)
 
     # Of whom the log says nothing comes first, and alone.
@@ -195,7 +195,7 @@ def test_the_rows_are_what_happens_and_their_fix_mends_it(stand: Stand, damaged:
         assert row.hint in record["hint"], (row.case, record)
 
     for command in dict.fromkeys(case.undo for case in cases):
-        stand.ask(command)
+        stand.ask(f"systemctl reset-failed; {command}")
     stand.write(anew=bool(load))
     stand.ask(load)
     for row, record in zip(damaged, stand.probe([case.then or case.probe for case in cases], timeout=30, wait=True)):

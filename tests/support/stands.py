@@ -220,11 +220,15 @@ def _shop_says(html: str) -> tuple[tuple[str, str, str], ...]:
 #: A second uWSGI with the API's program.
 _OTHER_API = (
     # SIGTERM makes a master of uWSGI start again.
-    "systemd-run --quiet --collect --unit other --property User=api --property KillSignal=SIGQUIT"
+    "systemd-run --quiet --unit other --property User=api --property KillSignal=SIGQUIT"
+    " --property Restart=always --property RestartSec=1"
     " --working-directory /srv/api"
     " /usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3032 --stats 127.0.0.1:9192 --master"
-    " --wsgi app:application; until ss -Hlnt | grep -q :9192; do sleep 0.1; done"
+    " --wsgi app:application;"
+    " timeout 30 sh -c 'until ss -Hlnt | grep -q :9192; do sleep 0.1; done' || { journalctl -u other >&2; false; }"
 )
+#: A unit that has failed keeps its name, and several stands have one of this name.
+_STOP_OTHER = "systemctl stop other; systemctl reset-failed other 2>/dev/null; true"
 
 BROKEN: dict[str, Broken] = {
     # HOMEWORK, 1: only by one name
@@ -284,7 +288,7 @@ BROKEN: dict[str, Broken] = {
         {"backends_closed": "backend_open"},
         do="systemd-run --quiet --unit db --property User=nobody python3 -c"
         ' \'import socket, time; s = socket.create_server(("", 3306));'
-        " time.sleep(600)'; until ss -Hlnt | grep -q :3306; do sleep 0.1; done",
+        " time.sleep(600)'; timeout 30 sh -c 'until ss -Hlnt | grep -q :3306; do sleep 0.1; done'",
         undo="systemctl stop db",
     ),
     "no front server": Broken(
@@ -293,7 +297,7 @@ BROKEN: dict[str, Broken] = {
             (SHOP_SERVICE, "unix:/run/shop/gunicorn.sock", "0.0.0.0:8081"),
             (NGINX_SHOP, "listen 8081", "listen 127.0.0.1:8089"),
         ),
-        do="systemctl restart shop; until ss -Hlnt | grep -q :8081; do sleep 0.1; done",
+        do="systemctl restart shop; timeout 30 sh -c 'until ss -Hlnt | grep -q :8081; do sleep 0.1; done'",
         site={"backend": "http://127.0.0.1:8081"},
     ),
     # 4: gone after a reboot
@@ -305,8 +309,9 @@ BROKEN: dict[str, Broken] = {
         do="systemctl stop api; systemd-run --quiet --scope --uid api --working-directory /srv/api"
         " sh -c '/usr/bin/uwsgi-core --plugin python3 --socket 127.0.0.1:3031 --stats 127.0.0.1:9191"
         " --master --processes 2 --wsgi app:application --pidfile /tmp/api.pid >/dev/null 2>&1 &';"
-        " until ss -Hlnt | grep -q :3031; do sleep 0.1; done",
-        undo="kill -QUIT $(cat /tmp/api.pid); while ss -Hlnt | grep -q :3031; do sleep 0.1; done; systemctl start api",
+        " timeout 30 sh -c 'until ss -Hlnt | grep -q :3031; do sleep 0.1; done'",
+        undo="kill -QUIT $(cat /tmp/api.pid);"
+        " timeout 30 sh -c 'while ss -Hlnt | grep -q :3031; do sleep 0.1; done'; systemctl start api",
     ),
     # 5: installers, debug pages
     "WordPress's installer": Broken(
@@ -410,8 +415,8 @@ BROKEN: dict[str, Broken] = {
 printf 'def application(e, s):\n    s("200 OK", [])\n    return [b"other"]\n' > /srv/other/app.py
 systemd-run --quiet --unit other --property User=nobody --working-directory /srv/other \
     /usr/bin/uwsgi-core --plugin python3 --http-socket 127.0.0.1:3300 --wsgi app:application
-until ss -Hlnt | grep -q :3300; do sleep 0.1; done""",
-        undo="systemctl stop other",
+timeout 30 sh -c 'until ss -Hlnt | grep -q :3300; do sleep 0.1; done'""",
+        undo=_STOP_OTHER,
     ),
     "the repository's files are served": Broken(
         {"no_secret_files": "secret_file"},
@@ -467,12 +472,12 @@ until ss -Hlnt | grep -q :3300; do sleep 0.1; done""",
         },
         edits=(("/etc/nginx/sites-enabled/api", "127.0.0.1:3031", "127.0.0.1:3032"),),
         do=_OTHER_API,
-        undo="systemctl stop other",
+        undo=_STOP_OTHER,
     ),
     "the statistics of another uWSGI": Broken(
         {"counted": "statistics_of_another"},
         do=_OTHER_API,
-        undo="systemctl stop other",
+        undo=_STOP_OTHER,
         manifest={"status of api": "tcp://127.0.0.1:9192"},
     ),
     "no play": Broken({"ansible": "no_playbook"}, work=(("site.yml", "*", ""),)),
